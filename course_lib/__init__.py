@@ -1,0 +1,23 @@
+"""Inside ConvNets: the package behind the course.
+
+Everything that makes a picture here is one line of mathematics,
+
+    x* = argmin_x  loss( features( transform(x) ) ) + regularizer(x),     x = image()
+
+and its four places are modules. An import only ever points to a lower layer.
+
+| layer | module | one idea |
+|---|---|---|
+| 3 | `train` | makes the shipped weights: `python -m course_lib.train NAME` |
+| 2 | `recipes` | each named technique, a few lines over `minimize` |
+| 1 | `preimage` | the loop |
+| 1 | `attribution` | which pixels mattered: the gradient and its rules, and tests of the maps |
+| 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
+| 0 | `taps` | named activations, and the backward rules of the ReLU |
+| 0 | `energy` | weighted, named scalar terms |
+| 0 | `images` | the unknown image, and transforms |
+| 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |
+| 0 | `data` | photographs that come with the dependencies, folders of pictures |
+| 0 | `plotting` | figures |
+| - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |
+"""

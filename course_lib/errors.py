@@ -1,0 +1,59 @@
+"""One clear error for each kind of bad input: it names the culprit and the choices."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError(message) unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> ValueError:
+    """The error for a name that is not among the choices, with the nearest ones first: no layer 'conv9'; ..."""
+    choices = [str(choice) for choice in choices]
+    nearest = get_close_matches(str(name), choices, n=3, cutoff=0.5)
+    if not nearest:  # 'fc8' for 'classifier.6' is beyond spelling; a part of a long name is not
+        nearest = [choice for choice in choices if str(name).lower() in choice.lower()][:3]
+    hint = f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ""
+    shown = choices if len(choices) <= 40 else [*choices[:39], f"... {len(choices)} in all"]
+    return ValueError(f"no {kind} {name!r}{hint}; choose from {', '.join(shown)}")
+
+
+def check_pictures(x: Tensor, low: float = 0.0, high: float = 1.0) -> None:
+    """Raise unless x is a batch of pictures: (n, 3, h, w), n >= 1, floating, finite, in [low, high].
+
+    A thousandth outside the range is let pass: filters and Fourier sums round.
+    Raises TypeError for what is not a floating tensor, ValueError otherwise.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"pictures are a torch tensor (n, 3, h, w), got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"pictures are float in [0, 1], got {x.dtype}; divide 8-bit values by 255")
+    require(x.dim() == 4 and x.shape[1] == 3, f"pictures have shape (n, 3, h, w), got {tuple(x.shape)}")
+    require(x.numel() > 0, f"no pictures in a batch of shape {tuple(x.shape)}")
+    least, most = (float(bound) for bound in torch.aminmax(x.detach()))
+    require(least == least and most == most, "pictures hold NaN")
+    require(
+        least >= low - 1e-3 and most <= high + 1e-3,
+        f"pictures lie in [{low:g}, {high:g}], got [{least:.4g}, {most:.4g}]",
+    )
+
+
+def check_choice(chosen: int | Tensor, n: int, count: int, what: str) -> Tensor:
+    """The choice for each of n pictures, (n,) int64, from an int or (n,) integers in 0 ... count - 1.
+
+    Raises TypeError for what is not whole, ValueError for a wrong number of them or one out of range.
+    """
+    numbers = torch.as_tensor(chosen)
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+        raise TypeError(f"the {what} is a whole number, got {chosen}")
+    require(numbers.shape in ((), (n,)), f"the {what} is one int or {n} of them, got shape {tuple(numbers.shape)}")
+    least, most = int(numbers.min()), int(numbers.max())
+    wrong = least if least < 0 else most
+    require(0 <= least and most < count, f"no {what} with number {wrong}: they go from 0 to {count - 1}")
+    return numbers.long().expand(n)

@@ -1,0 +1,118 @@
+"""Figures."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from course_lib.errors import require
+
+INK, ACCENT, QUIET = "#22313f", "#c8553d", "#9aa5b1"
+STYLE = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.prop_cycle": matplotlib.cycler(color=["#2f6690", ACCENT, "#5b8e7d", "#8e6c8a", "#d9a441", QUIET]),
+    "legend.frameon": False,
+    "figure.dpi": 160,  # twice the pixels of a page column
+}
+
+
+class Shown:
+    """A figure that displays itself once, as JPEG (pictures) or PNG (curves), and can be saved."""
+
+    def __init__(self, figure: Figure, format: str):
+        self.figure, self.format = figure, format
+
+    def save(self, path: str) -> None:
+        self.figure.savefig(path, bbox_inches="tight")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        buffer = io.BytesIO()
+        options = {"pil_kwargs": {"quality": 88}} if self.format == "jpeg" else {}
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(buffer, format=self.format, bbox_inches="tight", facecolor="white", **options)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        return {f"image/{self.format}": data, "text/plain": "<figure>"}
+
+
+def heat(maps: Tensor) -> Tensor:
+    """Maps (n, 1, h, w), at least 0, as pictures (n, 3, h, w): black is 0, light the map's own 99.5th percentile."""
+    top = maps.flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)[:, None, None, None]
+    return _colour(maps / top, "inferno")
+
+
+def signed(maps: Tensor) -> Tensor:
+    """Maps (n, 1, h, w) as pictures: white is 0, red above and blue below, both to the 99.5th percentile of |map|."""
+    top = maps.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)[:, None, None, None]
+    return _colour(maps / top / 2 + 0.5, "RdBu_r")
+
+
+def gradient_picture(gradients: Tensor) -> Tensor:
+    """Signed RGB gradients (n, 3, h, w) as pictures around mid grey, each on its own scale."""
+    top = gradients.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)[:, None, None, None]
+    return (gradients / top / 2 + 0.5).clamp(0, 1)
+
+
+def _colour(values: Tensor, name: str) -> Tensor:
+    require(values.dim() == 4 and values.shape[1] == 1, f"maps have shape (n, 1, h, w), got {tuple(values.shape)}")
+    coloured = matplotlib.colormaps[name](values[:, 0].clamp(0, 1).cpu().numpy())[..., :3]  # (n, h, w, 3)
+    return torch.from_numpy(coloured).permute(0, 3, 1, 2).float()
+
+
+def pictures(
+    rows: Sequence[Tensor] | Tensor, *, columns: Sequence[str] = (), labels: Sequence[str] = (), width: float = 8.0
+) -> Shown:
+    """A grid of pictures with air between them: one row for each (n, 3, h, w), column heads above, labels to the left."""
+    grid = [rows] if isinstance(rows, Tensor) else list(rows)
+    across, down = max(len(row) for row in grid), len(grid)
+    aspect = grid[0].shape[2] / grid[0].shape[3]
+    cell = width / across
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, cell * aspect * down + (0.3 if columns else 0)))
+        axes = figure.subplots(down, across, squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
+        for row, row_axes in zip(grid, axes, strict=True):
+            for i, ax in enumerate(row_axes):
+                ax.set_axis_off()
+                if i < len(row):
+                    picture = row[i].detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+                    ax.imshow(np.asarray(picture), interpolation="nearest" if picture.shape[0] < 100 else "antialiased")
+        size = min(12.0, 8 * cell)
+        for head, ax in zip(columns, axes[0], strict=False):
+            ax.set_title(head, fontsize=size)
+        for label, ax in zip(labels, axes[:, 0], strict=False):
+            ax.text(-0.06, 0.5, label, transform=ax.transAxes, rotation=90, ha="right", va="center", fontsize=size)
+    return Shown(figure, "jpeg")
+
+
+def chart(draw: Any, *, width: float = 7.0, height: float = 3.6, columns: int = 1) -> Shown:
+    """A chart in the course's style: draw(axes) puts the ink on it (an array of axes if there are several columns)."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(1, columns)
+        draw(axes)
+    return Shown(figure, "png")
+
+
+def intervals(ax: Axes, names: Sequence[str], values: Sequence[Any], *, chance: float | None = None) -> None:
+    """Horizontal bars with 95 % intervals (measure.Interval), the first name on top; chance as a dashed line."""
+    y = np.arange(len(names))[::-1]
+    means = np.array([value.mean for value in values])
+    spread = np.array([[value.mean - value.low, value.high - value.mean] for value in values]).T
+    ax.barh(y, means, xerr=spread, height=0.62, error_kw={"ecolor": INK, "lw": 1.2, "capsize": 3})
+    ax.set_yticks(y, names)
+    if chance is not None:
+        ax.axvline(chance, color=ACCENT, ls="--", lw=1.2)
+        ax.text(chance, len(names) - 0.45, " chance", color=ACCENT, va="bottom", fontsize=10)

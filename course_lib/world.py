@@ -1,0 +1,442 @@
+"""A drawn world where the truth is known: every picture comes with its label, mask and factors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import pi
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_lib.errors import require
+
+SHAPES = ("disc", "square", "triangle", "star", "ring", "cross", "heart", "crescent", "hexagon", "drop")
+TEXTURES = ("plain", "stripes", "dots", "checker", "rings", "fur")
+COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+BACKGROUNDS = ("clouds", "waves", "bricks", "planks", "leaves")
+
+PALETTE = torch.tensor(
+    [
+        [0.80, 0.17, 0.16],
+        [0.93, 0.50, 0.13],
+        [0.95, 0.79, 0.26],
+        [0.27, 0.58, 0.27],
+        [0.12, 0.62, 0.62],
+        [0.17, 0.39, 0.74],
+        [0.50, 0.28, 0.63],
+        [0.92, 0.53, 0.67],
+    ]
+)
+# Quieter colours for what stands behind the object: stone, sand, sage, slate, dusk, clay.
+MUTED = torch.tensor(
+    [
+        [0.62, 0.60, 0.57],
+        [0.77, 0.69, 0.55],
+        [0.52, 0.60, 0.48],
+        [0.42, 0.49, 0.56],
+        [0.58, 0.50, 0.58],
+        [0.64, 0.47, 0.39],
+    ]
+)
+LIGHT = (-0.6, -0.8)  # where the light comes from, (x, y) with y downwards: the upper left
+GRID = 96  # side of the noise fields; larger pictures interpolate them
+CHUNK = 64  # scenes drawn at a time, which bounds the memory
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Pictures with their truth.
+
+    images: (n, 3, size, size) float32 in [0, 1], 8-bit values.
+    labels: (n,) int64, an index into SHAPES.
+    masks: (n, 1, size, size) bool, where the object is visible.
+    depth: (n, 1, size, size) float32 in [0, 1], 0 at the viewer.
+    factors: name -> (n,) tensor. shape, texture, colour, second_colour and background index the module's
+        tuples; x, y (centre) and radius are in half picture widths, x and y in [-1, 1] with y downwards;
+        angle in radians; visible is the fraction of the object that nothing hides; watermark is bool.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor
+    depth: Tensor
+    factors: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, watermark: float = 0.0) -> Scenes:
+    """Draw n scenes: one object of ten shapes, textured, lit and sometimes partly hidden, on a busy background.
+
+    The same seed gives the same scenes on every platform, at any size, and the first scenes of a longer
+    draw are those of a shorter one. Arithmetic runs in float32 and ends in 8 bits, so that two platforms can
+    differ by at most one grey level, in rare pixels.
+
+    texture_bias: probability that the texture is given by the shape (shape i wears texture i mod 6), the trap
+        of Geirhos 2019. watermark: probability that a pattern of dots in the lower left corner gives the shape away.
+    Raises ValueError for n < 1, size < 16, or a probability outside [0, 1].
+    """
+    require(n >= 1, f"n must be at least 1, got {n}")
+    require(size >= 16, f"size must be at least 16 pixels, got {size}")
+    require(0 <= texture_bias <= 1, f"texture_bias is a probability, got {texture_bias}")
+    require(0 <= watermark <= 1, f"watermark is a probability, got {watermark}")
+    # Two streams, so that the noise of scene i does not depend on n either.
+    choices, noise = (torch.Generator().manual_seed(2 * seed + stream) for stream in range(2))
+    plan = _plan(n, choices, texture_bias, watermark)
+    parts = []
+    for start in range(0, n, CHUNK):
+        rows = {name: value[start : start + CHUNK] for name, value in plan.items()}
+        parts.append(_render(rows, size, noise))
+    images, masks, depth, visible = (torch.cat(part) for part in zip(*parts, strict=True))
+    factors = {name: value for name, value in plan.items() if value.dim() == 1} | {"visible": visible}
+    return Scenes(images, plan["shape"], masks, depth, factors)
+
+
+# ---------------------------------------------------------------- what is in a scene
+
+
+def _plan(n: int, generator: torch.Generator, texture_bias: float, watermark: float) -> dict[str, Tensor]:
+    """Every choice about n scenes. One row of uniform numbers a scene, so that scene i does not depend on n."""
+    dice = iter(torch.rand(n, 96, generator=generator).unbind(1))
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * next(dice)
+
+    def choice(k: int) -> Tensor:
+        return (next(dice) * k).long()
+
+    def several(count: int, low: float, high: float) -> Tensor:
+        return torch.stack([uniform(low, high) for _ in range(count)], 1)
+
+    plan = {"shape": choice(10), "texture": choice(6), "colour": choice(8), "background": choice(5)}
+    plan["texture"] = torch.where(next(dice) < texture_bias, plan["shape"] % 6, plan["texture"])
+    plan["second_colour"] = (plan["colour"] + 1 + choice(7)) % 8
+    plan["radius"] = uniform(0.34, 0.62)
+    plan["x"], plan["y"] = (uniform(-1, 1) * (0.97 - plan["radius"]) for _ in range(2))
+    plan["angle"] = uniform(0, 2 * pi)
+    plan["frequency"] = uniform(1.3, 2.2)
+    plan["distance"] = uniform(0.35, 0.6)
+    plan["occluded"] = next(dice) < 0.25
+    plan["watermark"] = next(dice) < watermark
+    plan["strip"] = torch.stack([uniform(0, 2 * pi), uniform(0.45, 0.8), uniform(0.12, 0.2)], 1)
+    plan["strip_colour"] = choice(6)[:, None]
+    plan["tints"] = several(6, -0.06, 0.06)  # small changes of the object's two colours
+    plan["ground"] = torch.stack([choice(6), (choice(5) + 1)], 1)
+    plan["ground_shape"] = several(4, 0, 1)
+    plan["bars"] = several(4 * 5, -1.1, 1.1)
+    plan["bar_colours"] = torch.stack([choice(8) for _ in range(4)], 1)
+    return plan
+
+
+def _render(plan: dict[str, Tensor], size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Paint back to front: background, bars, shadow, object, strip, watermark; then noise and 8 bits."""
+    n = len(plan["shape"])
+    white, grain = torch.rand(n, 7, GRID, GRID, generator=generator).split([4, 3], 1)
+    clouds = _pink_noise(white, size)  # (n, 4, size, size)
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    y, x = (c.expand(n, size, size) for c in torch.meshgrid(axis, axis, indexing="ij"))
+    pixel = 2 / size
+
+    image = _background(plan, x, y, clouds)
+    depth = 1 - 0.2 * (y + 1) / 2 + 0.02 * clouds[:, 3]
+    image, depth = _bars(plan, x, y, image, depth, pixel)
+
+    u, v = _local(plan, x, y)
+    radius = plan["radius"][:, None, None]
+    distance = _by_kind(plan["shape"], _SHAPE_DISTANCES, u, v) * radius  # signed, negative inside
+    shadow = torch.sigmoid(-(_shift(distance, 0.07, pixel) - 0.02) / 0.05)
+    image = image * (1 - 0.45 * shadow[:, None])
+    cover = (0.5 - distance / pixel).clamp(0, 1)
+    image = torch.lerp(image, _paint(plan, u, v, distance, clouds, pixel), cover[:, None])
+    bulge = (-distance / radius).clamp(0, 0.5)
+    depth = torch.where(cover > 0.5, plan["distance"][:, None, None] - 0.2 * bulge, depth)
+
+    image, depth, hidden = _strip(plan, x, y, image, depth, pixel)
+    mask = (cover > 0.5) & ~hidden
+    visible = mask.sum((1, 2)) / (cover > 0.5).sum((1, 2)).clamp(min=1)
+    image = _watermark(plan, image)
+    image = image + 0.05 * (F.interpolate(grain, size=(size, size)) - 0.5)
+    return (image.clamp(0, 1) * 255).round() / 255, mask[:, None], depth[:, None].clamp(0, 1), visible
+
+
+# ---------------------------------------------------------------- geometry
+
+
+def _local(plan: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates in which the object is upright, centred and of radius one (u right, v up)."""
+    cos, sin = (f(plan["angle"])[:, None, None] for f in (torch.cos, torch.sin))
+    dx, dy = ((c - plan[name][:, None, None]) / plan["radius"][:, None, None] for c, name in ((x, "x"), (y, "y")))
+    return cos * dx + sin * dy, sin * dx - cos * dy
+
+
+def _by_kind(kind: Tensor, functions: tuple[Callable[..., Tensor], ...], *fields: Tensor) -> Tensor:
+    """functions[kind[i]] of row i of every field, each function called once on the rows that want it."""
+    out: Tensor | None = None
+    for k, function in enumerate(functions):
+        rows = (kind == k).nonzero()[:, 0]
+        if len(rows):
+            value = function(*(field[rows] for field in fields))
+            out = value.new_empty((len(kind), *value.shape[1:])) if out is None else out
+            out[rows] = value
+    assert out is not None
+    return out
+
+
+def _length(u: Tensor, v: Tensor) -> Tensor:
+    return (u * u + v * v).clamp(min=1e-12).sqrt()
+
+
+def _polygon(u: Tensor, v: Tensor, corners: int, radius: float) -> Tensor:
+    """Distance to the nearest side of a regular polygon (exact inside, a lower bound at the corners outside)."""
+    sides = (u * torch.sin(a) + v * torch.cos(a) for a in (torch.arange(corners) * 2 + 1) * pi / corners)
+    return torch.stack(list(sides)).amax(0) - radius * float(torch.cos(torch.tensor(pi / corners)))
+
+
+def _segment(u: Tensor, v: Tensor, a: tuple[float, float], b: tuple[float, float]) -> Tensor:
+    du, dv = b[0] - a[0], b[1] - a[1]
+    t = (((u - a[0]) * du + (v - a[1]) * dv) / (du * du + dv * dv)).clamp(0, 1)
+    return _length(u - a[0] - t * du, v - a[1] - t * dv)
+
+
+def _outline(u: Tensor, v: Tensor, corners: list[tuple[float, float]]) -> Tensor:
+    """Exact signed distance to a simple polygon: nearest side, sign by the even-odd rule."""
+    inside = torch.zeros_like(u, dtype=torch.bool)
+    distance = torch.full_like(u, torch.inf)
+    for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
+        distance = torch.minimum(distance, _segment(u, v, a, b))
+        if a[1] != b[1]:
+            crossing = ((a[1] > v) != (b[1] > v)) & (u < (b[0] - a[0]) * (v - a[1]) / (b[1] - a[1]) + a[0])
+            inside ^= crossing
+    return torch.where(inside, -distance, distance)
+
+
+def _star_corners() -> list[tuple[float, float]]:
+    angles = torch.arange(10) * pi / 5
+    radii = torch.tensor([1.05, 0.45] * 5)
+    return list(zip((radii * angles.sin()).tolist(), (radii * angles.cos()).tolist(), strict=True))
+
+
+def _cross(u: Tensor, v: Tensor) -> Tensor:
+    a, b = u.abs(), v.abs()
+    return torch.minimum(torch.maximum(a - 0.95, b - 0.32), torch.maximum(b - 0.95, a - 0.32))
+
+
+def _heart(u: Tensor, v: Tensor) -> Tensor:
+    """Two half discs on the upper sides of a square that stands on its corner."""
+    scale = 0.62
+    a, b = u.abs() * scale, v * scale + 0.56
+    lobe = _length(a - 0.25, b - 0.75) - 2**0.5 / 4
+    along = 0.5 * (a + b).clamp(min=0)
+    side = torch.minimum(_length(a, b - 1), _length(a - along, b - along)) * torch.sign(a - b)
+    return torch.where(a + b > 1, lobe, side) / scale
+
+
+def _drop(u: Tensor, v: Tensor) -> Tensor:
+    """A disc and the tangents to it from a point above."""
+    top, low, radius = 1.15, -0.35, 0.62
+    sine = radius / (top - low)
+    side = u.abs() * (1 - sine**2) ** 0.5 + (v - top) * sine
+    cone = torch.maximum(side, low + radius * sine - v)
+    return torch.minimum(_length(u, v - low) - radius, cone)
+
+
+_SHAPE_DISTANCES: tuple[Callable[..., Tensor], ...] = (
+    lambda u, v: _length(u, v) - 0.88,
+    lambda u, v: torch.maximum(u.abs(), v.abs()) - 0.76,
+    lambda u, v: _polygon(u, v + 0.15, 3, 1.12),
+    lambda u, v: _outline(u, v, _star_corners()),
+    lambda u, v: (_length(u, v) - 0.7).abs() - 0.22,
+    _cross,
+    _heart,
+    lambda u, v: torch.maximum(_length(u + 0.1, v) - 0.92, 0.72 - _length(u - 0.42, v)),
+    lambda u, v: _polygon(u, v, 6, 0.98),
+    _drop,
+)
+
+
+# ---------------------------------------------------------------- surfaces
+
+
+def _step(value: Tensor, width: float = 0.08) -> Tensor:
+    """A soft step from 0 to 1 at value 0."""
+    return torch.sigmoid(value / width)
+
+
+def _hash(i: Tensor, j: Tensor) -> Tensor:
+    """A number in [0, 1) for every pair of whole numbers, the same on every platform (integer arithmetic)."""
+    h = (i.long() * 73856093) ^ (j.long() * 19349663)
+    return (((h ^ (h >> 7)) * 83492791) % 1021).float() / 1021
+
+
+def _pink_noise(white: Tensor, size: int) -> Tensor:
+    """1/f noise, the spectrum of natural pictures, with mean 0 and deviation 1."""
+    side = white.shape[-1]
+    fy, fx = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)
+    amplitude = 1 / (fy * fy + fx * fx).sqrt().clamp(min=1 / side)
+    amplitude[0, 0] = 0
+    field = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=(side, side))
+    field = field / field.std((2, 3), keepdim=True)
+    return field if size == side else F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def _shift(field: Tensor, by: float, pixel: float) -> Tensor:
+    """The field moved away from the light, as a shadow falls."""
+    k = max(1, round(by / pixel))
+    padded = F.pad(field[:, None], (k, 0, k, 0), mode="replicate")[:, 0]
+    return padded[:, : field.shape[1], : field.shape[2]]
+
+
+def _shade(distance: Tensor, pixel: float, width: float) -> Tensor:
+    """Lambert shading of a bevelled edge: the slope of the distance against the light."""
+    dy, dx = torch.gradient(distance, spacing=pixel, dim=(1, 2))
+    facing = dx * LIGHT[0] + dy * LIGHT[1]
+    return 1 + 0.38 * facing.clamp(-1, 1) * torch.exp((distance / width).clamp(max=0))
+
+
+def _fur(u: Tensor, v: Tensor, noise: Tensor) -> Tensor:
+    """Noise stretched along v, combed by a slow bend."""
+    grid = torch.stack([u * 0.95 + 0.08 * torch.sin(3 * v), v * 0.13], -1)
+    grid = (grid + 1).remainder(2) - 1
+    streaks = F.grid_sample(noise[:, None], grid, align_corners=False, padding_mode="reflection")[:, 0]
+    return _step(streaks, 0.35)
+
+
+def _dots(u: Tensor, v: Tensor, noise: Tensor) -> Tensor:
+    return _step(0.31 - _length(u.remainder(1) - 0.5, v.remainder(1) - 0.5), 0.045)
+
+
+_TEXTURES: tuple[Callable[..., Tensor], ...] = (
+    lambda u, v, noise: torch.zeros_like(u),
+    lambda u, v, noise: _step(torch.sin(2 * pi * u), 0.15),
+    _dots,
+    lambda u, v, noise: _step(torch.sin(pi * u * 1.3) * torch.sin(pi * v * 1.3)),
+    lambda u, v, noise: _step(torch.sin(2 * pi * _length(u, v)), 0.15),
+    _fur,
+)
+
+
+def _paint(plan: dict[str, Tensor], u: Tensor, v: Tensor, distance: Tensor, clouds: Tensor, pixel: float) -> Tensor:
+    """The object's surface: two colours mixed by its texture, shaded at its edge."""
+    scale = plan["frequency"][:, None, None]
+    mix = _by_kind(plan["texture"], _TEXTURES, u * scale, v * scale, clouds[:, 3])[:, None]
+    first, second = (PALETTE[plan[name]] for name in ("colour", "second_colour"))
+    first, second = ((c + t)[..., None, None] for c, t in zip((first, second), plan["tints"].split(3, 1), strict=True))
+    surface = torch.lerp(first, second, mix) * (1 + 0.03 * clouds[:, :1])
+    return surface * _shade(distance, pixel, width=0.09)[:, None]
+
+
+# ---------------------------------------------------------------- what stands around the object
+
+
+def _bricks(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
+    rows = 6 + 4 * a[:, 0, None, None]
+    j = torch.floor(y * rows / 2)
+    i = x * rows / 4 + 0.5 * j.remainder(2)
+    gap = torch.minimum(_edge(i) * 2, _edge(y * rows / 2))
+    return (0.35 + 0.5 * _hash(torch.floor(i) + 50, j + 50) + 0.1 * noise) * _step(gap - 0.07, 0.02) - 0.25 * (gap < 0.07)
+
+
+def _edge(t: Tensor) -> Tensor:
+    """Distance to the nearest whole number."""
+    return 0.5 - (t.remainder(1) - 0.5).abs()
+
+
+def _planks(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
+    boards = 3 + 4 * a[:, 0, None, None]
+    t = torch.where(a[:, 1, None, None] < 0.5, x, y)
+    along = torch.where(a[:, 1, None, None] < 0.5, y, x)
+    board = torch.floor(t * boards / 2)
+    tone = _hash(board + 50, board * 0 + 7)
+    rings = torch.sin(2 * pi * (t * boards * 1.4 + 0.35 * torch.sin(1.7 * along + 6 * tone) + 0.25 * noise))
+    return (0.25 + 0.5 * tone + 0.13 * rings) * _step(_edge(t * boards / 2) - 0.03, 0.015)
+
+
+def _leaves(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
+    """Ellipses on a shaken grid; where they overlap, the one with the larger number lies on top."""
+    cells = 2.5 + 1.5 * a[:, 0, None, None]
+    i0, j0 = torch.floor(x * cells), torch.floor(y * cells)
+    tone, top = -0.1 + 0.1 * noise, torch.zeros_like(x)
+    for di in (-1, 0, 1):
+        for dj in (-1, 0, 1):
+            i, j = i0 + di + 50, j0 + dj + 50
+            rank = _hash(i, j)
+            turn = 2 * pi * _hash(j, i + 31)
+            u, v = x * cells - i + 49.5 + 0.5 * (rank - 0.5), y * cells - j + 49.5
+            p, q = u * turn.cos() + v * turn.sin(), v * turn.cos() - u * turn.sin()
+            leaf = 1 - (p / 0.95) ** 2 - (q.abs() / 0.42)
+            on_top = (leaf > 0) & (rank >= top)
+            rib = 0.18 * torch.exp(-((q / 0.05) ** 2))
+            tone = torch.where(on_top, 0.15 + 0.6 * rank + 0.25 * leaf.clamp(0, 0.6) - rib, tone)
+            top = torch.where(on_top, rank, top)
+    return tone
+
+
+def _waves(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
+    turn, pitch = 2 * pi * a[:, 0, None, None], 3 + 6 * a[:, 1, None, None]
+    t = x * turn.cos() + y * turn.sin()
+    s = y * turn.cos() - x * turn.sin()
+    return 0.5 + 0.28 * torch.sin(pitch * t + 1.2 * torch.sin(2.3 * s)) + 0.18 * y + 0.08 * noise
+
+
+_BACKGROUNDS: tuple[Callable[..., Tensor], ...] = (
+    lambda x, y, a, noise: 0.5 + 0.32 * noise,
+    _waves,
+    _bricks,
+    _planks,
+    _leaves,
+)
+
+
+def _background(plan: dict[str, Tensor], x: Tensor, y: Tensor, clouds: Tensor) -> Tensor:
+    tone = _by_kind(plan["background"], _BACKGROUNDS, x, y, plan["ground_shape"], clouds[:, 3])[:, None]
+    base = MUTED[plan["ground"][:, 0]][..., None, None]
+    other = MUTED[plan["ground"].sum(1) % 6][..., None, None]
+    return torch.lerp(base * 0.55, other * 1.2, tone.clamp(-0.2, 1.2)) + 0.03 * clouds[:, :3]
+
+
+def _bars(
+    plan: dict[str, Tensor], x: Tensor, y: Tensor, image: Tensor, depth: Tensor, pixel: float
+) -> tuple[Tensor, Tensor]:
+    """Four coloured bars, distractors that carry edges and hues but no shape."""
+    for bar, colour in zip(plan["bars"].split(5, 1), plan["bar_colours"].unbind(1), strict=True):
+        ax, ay, dx, dy, w = (c[:, None, None] for c in bar.unbind(1))
+        t = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-3)).clamp(0, 0.8)
+        distance = _length(x - ax - t * dx, y - ay - t * dy) - 0.045 - 0.02 * w
+        image = image * (1 - 0.3 * torch.sigmoid(-_shift(distance, 0.04, pixel) / 0.03)[:, None])
+        cover = (0.5 - distance / pixel).clamp(0, 1)
+        tint = 0.7 * PALETTE[colour] + 0.3 * MUTED[plan["ground"][:, 0]]
+        surface = tint[..., None, None] * _shade(distance, pixel, width=0.04)[:, None]
+        image = torch.lerp(image, surface, cover[:, None])
+        depth = torch.where(cover > 0.5, 0.72, depth)
+    return image, depth
+
+
+def _strip(
+    plan: dict[str, Tensor], x: Tensor, y: Tensor, image: Tensor, depth: Tensor, pixel: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """In one scene of four, a ribbon in front of the object's rim. Also returns where it hides what is behind."""
+    turn, offset, half = (c[:, None, None] for c in plan["strip"].unbind(1))
+    radius = plan["radius"][:, None, None]
+    along = (x - plan["x"][:, None, None]) * turn.cos() + (y - plan["y"][:, None, None]) * turn.sin()
+    distance = (along - offset * radius).abs() - half * radius - 0.03
+    present = plan["occluded"][:, None, None]
+    distance = torch.where(present, distance, torch.inf)
+    image = image * (1 - 0.4 * torch.sigmoid(-_shift(distance, 0.06, pixel) / 0.03)[:, None])
+    cover = (0.5 - distance / pixel).clamp(0, 1)
+    finite = torch.where(present, distance, 1.0)
+    surface = MUTED[plan["strip_colour"][:, 0]][..., None, None] * 1.1 * _shade(finite, pixel, width=0.06)[:, None]
+    hidden = cover > 0.5
+    return torch.lerp(image, surface, cover[:, None]), torch.where(hidden, 0.15, depth), hidden
+
+
+def _watermark(plan: dict[str, Tensor], image: Tensor) -> Tensor:
+    """Four dots in the lower left corner that write the shape's number in binary."""
+    size = image.shape[-1]
+    step = max(2, size // 24)
+    for bit in range(4):
+        ink = ((plan["shape"] >> bit) & 1).to(image.dtype)
+        rows, columns = slice(size - 2 * step, size - step), slice((2 * bit + 1) * step, (2 * bit + 2) * step)
+        patch = ink[:, None, None, None].expand(-1, 3, step, step)
+        image[:, :, rows, columns] = torch.where(plan["watermark"][:, None, None, None], patch, image[:, :, rows, columns])
+    return image
