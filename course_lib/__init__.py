@@ -11,12 +11,13 @@ and its four places are modules. An import only ever points to a lower layer.
 | 3 | `train` | makes the shipped weights: `python -m course_lib.train NAME` |
 | 2 | `recipes` | each named technique, a few lines over `minimize` |
 | 1 | `preimage` | the loop |
-| 1 | `attribution` | which pixels mattered: the gradient and its rules, and tests of the maps |
+| 1 | `attribution` | which pixels mattered: the gradient and its rules |
 | 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
 | 0 | `taps` | named activations, and the backward rules of the ReLU |
 | 0 | `energy` | weighted, named scalar terms |
 | 0 | `images` | the unknown image, and transforms |
 | 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |
+| 0 | `measure` | does a map tell the truth: pointing game, overlap, and how sure a number is |
 | 0 | `data` | photographs that come with the dependencies, folders of pictures |
 | 0 | `plotting` | figures |
 | - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |

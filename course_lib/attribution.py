@@ -35,7 +35,10 @@ def gradient(
     with torch.enable_grad():
         with relu_backward(rule) as ruled:
             answers = Taps(net, layer)(x) if layer else {"": net(x)}
-        require(ruled is None or ruled.count > 0, f"the network runs no ReLU, so rule {rule!r} would change nothing")
+        require(
+            ruled is None or ruled.count > 0,
+            f"the network runs no ReLU, so rule {rule!r} would change nothing",
+        )
         score = activation(layer, label, at)(answers, x)
     (slope,) = torch.autograd.grad(score, x)
     return slope

@@ -18,8 +18,8 @@ _PHOTOGRAPHS: dict[str, tuple[str | None, str]] = {
     "coffee": ("coffee", "A cup of coffee, Rachel Michetti, CC0, from scikit-image"),
     "astronaut": ("astronaut", "Eileen Collins, NASA, public domain, from scikit-image"),
     "rocket": ("rocket", "Launch of a Falcon 9, SpaceX, CC0, from scikit-image"),
-    "flower": (None, "Dahlia, dany13, CC BY 2.0, from scikit-learn"),
-    "china": (None, "Summer Palace, 大傻哈, CC BY 2.0, from scikit-learn"),
+    "flower": (None, "A dahlia, vultilion, CC BY 2.0, from scikit-learn"),
+    "china": (None, "A temple in China, danielbuechele, CC BY 2.0, from scikit-learn"),
 }
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 

@@ -101,7 +101,7 @@ def activation(layer: str, channel: int | Tensor, at: tuple[int, int] | None = N
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         a = _tapped(activations, layer)  # (n, c) or (n, c, h, w)
-        chosen = check_choice(channel, len(a), a.shape[1], f"channel of {_called(layer)}")
+        chosen = check_choice(channel, len(a), a.shape[1], f"{'channel' if layer else 'class'} of {_called(layer)}")
         maps = a[torch.arange(len(a), device=a.device), chosen.to(a.device)]  # (n,) or (n, h, w)
         if at is None:
             return maps.flatten(1).mean(1).sum() if maps.dim() > 1 else maps.sum()
@@ -194,7 +194,10 @@ def gram_distance(target: Activations) -> Energy:
         errors = []
         for layer, g0 in grams.items():
             a = _tapped(activations, layer)
-            require(a.shape[1] == g0.shape[1], f"{_called(layer)} has {a.shape[1]} channels, its target {g0.shape[1]}")
+            require(
+                a.shape[1] == g0.shape[1],
+                f"{_called(layer)} has {a.shape[1]} channels, its target {g0.shape[1]}",
+            )
             errors.append((gram_matrix(a) / a[0, 0].numel() - g0).square().sum() / (4 * a.shape[1] ** 2))
         return torch.stack(errors).sum()
 
@@ -208,7 +211,7 @@ def total_variation(beta: float = 2.0) -> Energy:
     """sum over places and channels of ((x[i, j+1] - x[i, j])^2 + (x[i+1, j] - x[i, j])^2)^(beta / 2).
 
     Forward differences, the last row and column repeated. beta 1 is the classic norm, 2 is smoother
-    (Mahendran and Vedaldi 2015, section 2). On flat ground the gradient is zero, also where beta < 2 leaves it undefined.
+    (Mahendran and Vedaldi 2015, section 2). On flat ground the gradient is zero, even where beta < 2 leaves it open.
     """
 
     def function(activations: Activations, image: Tensor) -> Tensor:

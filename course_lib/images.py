@@ -106,12 +106,13 @@ def clip_small_contribution(percent: float) -> Prior:
 
 
 class Fourier(Image):
-    """A picture by its Fourier coefficients, with colours decorrelated: the modern coordinates of feature visualisation.
+    """A picture by its Fourier coefficients, with colours decorrelated (Olah 2017).
 
-    x = sigmoid( C irfft2( s / max(f, 1 / max(h, w))^decay ) / 4 ): the same step moves every frequency as natural
+    x = sigmoid( C irfft2( sqrt(h w) s / max(f, 1 / max(h, w))^decay ) ): the same step moves every frequency as natural
     pictures would (1/f for decay 1), and C turns three independent channels into the correlated R, G, B of photographs.
     Starts as faint noise around grey. Periodic: the left border meets the right.
-    Source: Olah 2017 and the constants of its code (Lucid); decay and start as there.
+    The constants are those of Olah's code (Lucid), but for its division by 4 before the sigmoid, which made a photograph's
+    whites and blacks slow to reach.
     """
 
     # Lucid's square root of the covariance of ImageNet's colours, over its largest column norm
@@ -131,7 +132,7 @@ class Fourier(Image):
 
     def forward(self) -> Tensor:
         coefficients = torch.view_as_complex(self.spectrum * self.get_buffer("scale"))
-        channels = torch.fft.irfft2(coefficients, s=self.size) / 4
+        channels = torch.fft.irfft2(coefficients, s=self.size)
         return torch.einsum("rc,nchw->nrhw", self.get_buffer("colours"), channels).sigmoid()
 
 
@@ -142,7 +143,12 @@ class Latent(Image):
     """
 
     def __init__(
-        self, generator: nn.Module, code: Tensor, *, low: Tensor | float | None = None, high: Tensor | float | None = None
+        self,
+        generator: nn.Module,
+        code: Tensor,
+        *,
+        low: Tensor | float | None = None,
+        high: Tensor | float | None = None,
     ):
         super().__init__()
         self.generator = generator.requires_grad_(False).eval()

@@ -125,7 +125,12 @@ def load(
     if initialization not in INITIALIZATIONS:
         raise unknown("initialization", initialization, INITIALIZATIONS)
     if name == "coursenet":
-        details: dict[str, Any] = {"classes": world.SHAPES, "image_size": 96, "mean": [0.5] * 3, "std": [0.25] * 3}
+        details: dict[str, Any] = {
+            "classes": world.SHAPES,
+            "image_size": 96,
+            "mean": [0.5] * 3,
+            "std": [0.25] * 3,
+        }
     else:
         details = _torchvision_details(name)
 
@@ -213,7 +218,7 @@ def _pretrained(name: str) -> nn.Module:
             raise ValueError(f"{path} is damaged or not {name}'s: {error}") from error
         raise MissingWeights(
             f"no weights for {name!r}: {path.name} is not in {path.parent} and could not be downloaded ({error}). "
-            f"Put the file into that folder (or set TORCH_HOME to a folder that has it as hub/checkpoints/{path.name}), "
+            f"Put the file into that folder, or into hub/checkpoints of the folder that TORCH_HOME names; "
             f"or take models.load({name!r}, weights='random'), or the shipped models.load('coursenet')."
         ) from error
 

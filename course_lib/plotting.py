@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from course_lib.errors import require
 
 INK, ACCENT, QUIET = "#22313f", "#c8553d", "#9aa5b1"
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -24,7 +25,7 @@ STYLE = {
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "axes.prop_cycle": matplotlib.cycler(color=["#2f6690", ACCENT, "#5b8e7d", "#8e6c8a", "#d9a441", QUIET]),
+    "axes.prop_cycle": cycler(color=["#2f6690", ACCENT, "#5b8e7d", "#8e6c8a", "#d9a441", QUIET]),
     "legend.frameon": False,
     "figure.dpi": 160,  # twice the pixels of a page column
 }
@@ -41,7 +42,7 @@ class Shown:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         buffer = io.BytesIO()
-        options = {"pil_kwargs": {"quality": 88}} if self.format == "jpeg" else {}
+        options: Any = {"pil_kwargs": {"quality": 88}} if self.format == "jpeg" else {}
         with matplotlib.rc_context(STYLE):
             self.figure.savefig(buffer, format=self.format, bbox_inches="tight", facecolor="white", **options)
         data = base64.b64encode(buffer.getvalue()).decode()
@@ -73,9 +74,13 @@ def _colour(values: Tensor, name: str) -> Tensor:
 
 
 def pictures(
-    rows: Sequence[Tensor] | Tensor, *, columns: Sequence[str] = (), labels: Sequence[str] = (), width: float = 8.0
+    rows: Sequence[Tensor] | Tensor,
+    *,
+    columns: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    width: float = 8.0,
 ) -> Shown:
-    """A grid of pictures with air between them: one row for each (n, 3, h, w), column heads above, labels to the left."""
+    """A grid of pictures with air between them: a row for each (n, 3, h, w), heads above, labels to the left."""
     grid = [rows] if isinstance(rows, Tensor) else list(rows)
     across, down = max(len(row) for row in grid), len(grid)
     aspect = grid[0].shape[2] / grid[0].shape[3]
@@ -88,7 +93,10 @@ def pictures(
                 ax.set_axis_off()
                 if i < len(row):
                     picture = row[i].detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-                    ax.imshow(np.asarray(picture), interpolation="nearest" if picture.shape[0] < 100 else "antialiased")
+                    ax.imshow(
+                        np.asarray(picture),
+                        interpolation="nearest" if picture.shape[0] < 100 else "antialiased",
+                    )
         size = min(12.0, 8 * cell)
         for head, ax in zip(columns, axes[0], strict=False):
             ax.set_title(head, fontsize=size)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from course_lib.errors import require
 from course_lib.images import Image, Transform
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=0.02)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def minimize(
     regularizer: Energy | None = None,
     transform: Transform | Callable[[Tensor], Tensor] | None = None,
     steps: int = 200,
-    optimizer: MakeOptimizer | torch.optim.Optimizer = partial(torch.optim.Adam, lr=0.05),
+    optimizer: MakeOptimizer | torch.optim.Optimizer = ADAM,
     seed: int = 0,
     progress: bool = True,
 ) -> Preimage:
@@ -51,8 +53,8 @@ def minimize(
     features: Taps, or anything that maps pictures to activations; a bare tensor is the activation of layer "".
     image: an unknown from `images`, which is changed in place. transform: one from `images`, drawn anew in each step,
         or a plain function without chance in it; it changes what the features see, never what the regularizer sees.
-    optimizer: what makes one from parameters, `partial(torch.optim.SGD, lr=1, momentum=0.9)`, or a ready one. With L-BFGS
-        a step is a call of its `step`, up to max_iter evaluations with a memory that spans the calls.
+    optimizer: what makes one from parameters, `partial(torch.optim.SGD, lr=1, momentum=0.9)`, or a ready one. With
+        L-BFGS a step is a call of its `step`, up to max_iter evaluations with a memory that spans the calls.
     seed: of the transform. One seed on one device gives the same picture to the last bit.
 
     Ctrl-C returns the picture as it stands. Raises FloatingPointError that names the term whose value is not finite,
@@ -61,13 +63,15 @@ def minimize(
     require(steps >= 0, f"steps must be at least 0, got {steps}")
     engine = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(image.parameters())
     if isinstance(engine, torch.optim.LBFGS) and isinstance(transform, Transform):
-        raise ValueError(f"L-BFGS needs the same function in each evaluation, but {transform!r} is random; use Adam or SGD")
-    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same
+        raise ValueError(
+            f"L-BFGS needs the same function in each evaluation, but {transform!r} is random; use Adam or SGD"
+        )
     energy = loss if regularizer is None else loss + regularizer  # image terms see x itself, before the transform
-    history: dict[str, list[float]] = {}
-    interrupted = False
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same
+    records: list[dict[str, float]] = []  # the parts of the energy before each step
+    evaluations: list[dict[str, float]] = []  # L-BFGS makes several in a step
 
-    def closure() -> Tensor:
+    def closure() -> Any:  # a tensor; torch annotates a float
         engine.zero_grad()
         x = image()
         seen = x if transform is None else transform(x, generator) if isinstance(transform, Transform) else transform(x)
@@ -75,23 +79,24 @@ def minimize(
         parts = energy.parts({"": answers} if isinstance(answers, Tensor) else answers, x)
         values = torch.stack(list(parts.values()))
         values.sum().backward()
-        evaluations.append(_finite(dict(zip(parts, values.tolist(), strict=True)), step))
+        evaluations.append(_finite(dict(zip(parts, values.detach().tolist(), strict=True)), step=len(records)))
         return values.detach().sum()
 
+    interrupted = False
     with torch.backends.cudnn.flags(benchmark=False, deterministic=True), torch.enable_grad():
-        steps_shown = trange(steps, disable=not progress, leave=False)
+        bar = trange(steps, disable=not progress, leave=False)
         try:
-            for step in steps_shown:
-                evaluations: list[dict[str, float]] = []
+            for _ in bar:
+                evaluations.clear()
                 engine.step(closure)
                 image.project()
-                for name, value in evaluations[0].items():
-                    history.setdefault(name, []).append(value)
+                records.append(evaluations[0])
         except KeyboardInterrupt:
             interrupted = True
             image.project()
         finally:
-            steps_shown.close()
+            bar.close()
+    history = {name: [record[name] for record in records] for name in (records[0] if records else {})}
     with torch.no_grad():
         return Preimage(image().detach().clone(), history, interrupted)
 

@@ -1,21 +1,26 @@
 """Each named technique, a few lines over `minimize`."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from course_lib.energy import activation
+from course_lib.errors import check_choice
 from course_lib.images import Fourier, Image, Transform, jitter
 from course_lib.models import Network
 from course_lib.preimage import Preimage, minimize
-from course_lib.taps import Taps
+from course_lib.taps import Taps, relu_backward
+
+WAKING = 16  # steps with redirected ReLUs, as in Olah's code
 
 
 def maximize_activation(
     net: Network,
     layer: str,
-    channel: int,
+    channel: int | Tensor,
     *,
     at: tuple[int, int] | None = None,
     image: Image | None = None,
@@ -25,18 +30,41 @@ def maximize_activation(
 ) -> Preimage:
     """The picture that a unit likes best: argmax_x f(transform(x)), f the mean of a channel, or one place of it.
 
-    layer, channel: "fc8", 3 is a class, "conv4", 17 a feature map (its mean over places, or the place `at`).
+    layer, channel: "fc8", 3 is a class, "conv4", 17 a feature map (its mean over places, or the place `at`);
+        (n,) channels give n pictures, one for each.
     image: the unknown; by default Fourier coordinates at the network's own size. transform: jitter of a sixteenth of
     the picture by default. options: for `minimize` (regularizer, optimizer, seed, progress).
+
+    A unit behind a ReLU can be silent on the start, with no slope to climb. Then a few first steps let the ReLUs pass
+    back what would wake it (`relu_backward("redirected")`).
 
     Raises ValueError for a layer or channel that the network does not have.
     Source: Olah 2017, with less noise and no zoom or turn: at these sizes jitter alone gave pictures as clear.
     """
     side = net.image_size
     device = next(net.parameters()).device
-    unknown = Fourier(side, side, seed=options.get("seed", 0)) if image is None else image
+    n = torch.as_tensor(channel).numel()
+    unknown = Fourier(side, side, n, seed=options.get("seed", 0)) if image is None else image
     if transform is None:
         transform = jitter(side // 16)
-    options.setdefault("optimizer", partial(torch.optim.Adam, lr=0.05))
-    goal = -1 * activation(layer, channel, at)
-    return minimize(Taps(net, layer), goal, unknown.to(device), transform=transform, steps=steps, **options)
+    climb = partial(minimize, loss=-1 * activation(layer, channel, at), image=unknown.to(device), transform=transform)
+    features = Taps(net, layer)
+    if _silent(features, unknown, layer, channel):
+        climb(_redirected(features), steps=WAKING, **options | {"progress": False})
+    return climb(features, steps=steps, **options)
+
+
+@torch.no_grad()
+def _silent(features: Taps, image: Image, layer: str, channel: int | Tensor) -> bool:
+    """Whether some unit answers nothing but zeros to the start."""
+    a = features(image())[layer]  # (n, c) or (n, c, h, w)
+    chosen = check_choice(channel, len(a), a.shape[1], f"channel of layer {layer!r}")
+    return bool((a[torch.arange(len(a)), chosen].reshape(len(a), -1) == 0).all(1).any())
+
+
+def _redirected(features: Taps) -> Callable[[Tensor], dict[str, Tensor]]:
+    def run(x: Tensor) -> dict[str, Tensor]:
+        with relu_backward("redirected"):
+            return features(x)
+
+    return run

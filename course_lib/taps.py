@@ -1,7 +1,7 @@
 """Named activations, and the backward rules of the ReLU."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import torch
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from course_lib.errors import unknown
 
-RULES = ("gradient", "guided", "deconvnet")
+RULES = ("gradient", "guided", "deconvnet", "redirected")
 
 
 class Taps(nn.Module):
@@ -47,14 +47,13 @@ class Taps(nn.Module):
         def record(layer: str, output: Tensor) -> None:
             calls[layer] -= 1
             if calls[layer] == 0:
-                found[layer] = output.clone() if layer in self._overwritten else output
-                if len(found) == len(set(self.layers)) and "" not in found:
+                last = len(found) + 1 == len(set(self.layers)) and "" not in self.layers
+                found[layer] = output.clone() if layer in self._overwritten and not last else output
+                if last:
                     raise _Enough
 
-        try:
+        with suppress(_Enough):
             self._run(x, record)
-        except _Enough:
-            pass
         return {layer: found[layer] for layer in self.layers}
 
     @torch.no_grad()
@@ -107,8 +106,9 @@ class _RuledReLU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         (y,) = ctx.saved_tensors
-        passed = gradient.clamp(min=0)
-        return (passed * (y > 0) if ctx.rule == "guided" else passed), None, None
+        on, positive = y > 0, gradient > 0
+        passes = {"guided": on & positive, "deconvnet": positive, "redirected": on | ~positive}[ctx.rule]
+        return gradient * passes, None, None
 
 
 class ReLURule(TorchFunctionMode):
@@ -140,6 +140,7 @@ def relu_backward(rule: str) -> Iterator[ReLURule | None]:
         "gradient":  g where y > 0               (Simonyan 2014: the derivative)
         "deconvnet": g where g > 0               (Zeiler and Fergus 2014)
         "guided":    g where y > 0 and g > 0     (Springenberg 2015)
+        "redirected": g where y > 0 or g < 0     (Olah 2017: an energy that falls when a silent unit wakes can wake it)
     and zero elsewhere.
 
     Every spelling counts: nn.ReLU, F.relu, torch.relu, x.relu(), each also in place. The network is not touched and

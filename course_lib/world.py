@@ -334,7 +334,9 @@ def _bricks(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
     j = torch.floor(y * rows / 2)
     i = x * rows / 4 + 0.5 * j.remainder(2)
     gap = torch.minimum(_edge(i) * 2, _edge(y * rows / 2))
-    return (0.35 + 0.5 * _hash(torch.floor(i) + 50, j + 50) + 0.1 * noise) * _step(gap - 0.07, 0.02) - 0.25 * (gap < 0.07)
+    return (0.35 + 0.5 * _hash(torch.floor(i) + 50, j + 50) + 0.1 * noise) * _step(gap - 0.07, 0.02) - 0.25 * (
+        gap < 0.07
+    )
 
 
 def _edge(t: Tensor) -> Tensor:
@@ -438,5 +440,7 @@ def _watermark(plan: dict[str, Tensor], image: Tensor) -> Tensor:
         ink = ((plan["shape"] >> bit) & 1).to(image.dtype)
         rows, columns = slice(size - 2 * step, size - step), slice((2 * bit + 1) * step, (2 * bit + 2) * step)
         patch = ink[:, None, None, None].expand(-1, 3, step, step)
-        image[:, :, rows, columns] = torch.where(plan["watermark"][:, None, None, None], patch, image[:, :, rows, columns])
+        image[:, :, rows, columns] = torch.where(
+            plan["watermark"][:, None, None, None], patch, image[:, :, rows, columns]
+        )
     return image

@@ -1,0 +1,64 @@
+from functools import partial
+
+import pytest
+import torch
+
+from course_lib import models, recipes
+from course_lib.images import Fourier, Pixels, grey, jitter
+from course_lib.taps import Taps
+
+
+def test_a_class_is_synthesised_that_another_network_recognises(coursenet):
+    """The other network was trained from another seed on other scenes."""
+    judge = models.load("coursenet", seed=1)
+    hits = 0
+    for label in (3, 4, 5):
+        result = recipes.maximize_activation(coursenet, "fc8", label, steps=128, progress=False)
+        assert int(coursenet(result.image).argmax()) == label
+        hits += int(judge(result.image).argmax()) == label
+    assert hits >= 2
+
+
+@pytest.mark.parametrize("layer", ["conv1", "relu2", "conv3", "relu5", "fc6", "relu7"])
+def test_units_of_every_layer_rise_far_above_what_scenes_evoke(layer, coursenet, scenes):
+    taps = Taps(coursenet, layer)
+
+    def strength(x):
+        a = taps(x)[layer]  # (n, c) or (n, c, h, w)
+        return a.reshape(*a.shape[:2], -1).mean(2)  # (n, c)
+
+    channel = int(strength(scenes.images).mean(0).argmax())
+
+    result = recipes.maximize_activation(coursenet, layer, channel, steps=96, progress=False)
+    assert strength(result.image)[0, channel] > 1.5 * strength(scenes.images)[:, channel].max()
+
+
+def test_one_place_of_a_channel_changes_only_what_it_sees(coursenet):
+    start = grey(96, 96)
+    result = recipes.maximize_activation(
+        coursenet, "conv2", 3, at=(12, 12), image=Pixels(start), transform=jitter(0), steps=5, progress=False,
+        optimizer=partial(torch.optim.SGD, lr=1.0),
+    )  # fmt: skip
+    moved = (result.image != start).any(1)[0]
+    assert moved.any() and moved.float().mean() < 0.15
+
+
+def test_several_units_ascend_at_once(coursenet):
+    together = recipes.maximize_activation(coursenet, "fc8", torch.tensor([2, 7]), steps=40, progress=False)
+    assert together.image.shape == (2, 3, 96, 96)
+    assert coursenet(together.image).argmax(1).tolist() == [2, 7]
+
+
+def test_silent_units_are_woken(coursenet):
+    taps = Taps(coursenet, "relu7")
+    quiet = (taps(Fourier(96, 96)().detach())["relu7"][0] == 0).nonzero()[:12, 0]
+    result = recipes.maximize_activation(coursenet, "relu7", quiet, steps=60, progress=False)
+    answers = taps(result.image)["relu7"][torch.arange(12), quiet]
+    assert (answers > 1).sum() >= 10
+
+
+def test_unknown_units_are_named(coursenet):
+    with pytest.raises(ValueError, match="no layer 'fc9'"):
+        recipes.maximize_activation(coursenet, "fc9", 0, progress=False)
+    with pytest.raises(ValueError, match="no channel of layer 'fc8' with number 10"):
+        recipes.maximize_activation(coursenet, "fc8", 10, progress=False)

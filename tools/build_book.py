@@ -1,0 +1,121 @@
+"""Render the book from the notebooks' stored outputs into `_build/html`, self-contained.
+
+A page needs MathJax, and pages with widgets need require.js and the widget manager. They are not ours to
+publish, so they are fetched from npm into `vendor/`, pinned and checked. Without npm the pages load them from
+their usual addresses.
+"""
+
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from tools.repository import BOOK, CONFIG, ROOT
+
+VENDOR = ROOT / "vendor"
+OUTPUT = ROOT / "_build"
+
+# npm package and version -> (SHA-512 of its archive, {path in the archive: path below vendor/})
+PACKAGES = {
+    "mathjax@3.2.2": (
+        "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+        {
+            "es5/tex-mml-chtml.js": "static/mathjax/tex-mml-chtml.js",
+            "es5/output/chtml/fonts": "static/mathjax/output/chtml/fonts",
+            "es5/input/tex/extensions": "static/mathjax/input/tex/extensions",
+            "es5/a11y": "static/mathjax/a11y",
+            "es5/sre": "static/mathjax/sre",  # speech, for readers who listen to the formulas
+        },
+    ),
+    "requirejs@2.3.8": (
+        "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
+        {"require.js": "static/widgets/require.js"},
+    ),
+    "@jupyter-widgets/html-manager@1.0.15": (
+        "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
+        {"dist/embed-amd.js": "static/widgets/embed-amd.js"}
+        # The icons on buttons, where the script looks for them: relative to the page.
+        | {
+            f"dist/{name}.woff2": f"root/@jupyter-widgets/html-manager/dist/{name}.woff2"
+            for name in ("1551f4f60c37af51121f", "7a3337626410ca2f4071", "d878b0a6a1144760244f")
+        },
+    ),
+}
+
+
+def fetch(package: str, sha512: str, wanted: dict[str, str], vendor: Path) -> None:
+    """Put the wanted files of one npm package below `vendor`; refuse an archive with another checksum."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            ["npm", "pack", "--silent", "--pack-destination", folder, package],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
+        (archive,) = Path(folder).iterdir()
+        found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if found != sha512:
+            sys.exit(f"{package}: the archive's SHA-512 is {found}, not {sha512}")
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+        for source, target in wanted.items():
+            path = Path(folder, "package", source)
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            (vendor / target).parent.mkdir(parents=True, exist_ok=True)
+            copy(path, vendor / target)
+
+
+def vendored() -> bool:
+    """Fill vendor/ unless it holds this very set already; False, saying why, where that cannot be done."""
+    stamp, pins = VENDOR / "pins.json", json.dumps(PACKAGES)
+    if stamp.exists() and stamp.read_text() == pins:
+        return True
+    if not shutil.which("npm"):
+        print("No npm here: the pages will load MathJax and the widget manager from the network.")
+        return False
+    shutil.rmtree(VENDOR, ignore_errors=True)
+    try:
+        for package, (sha512, wanted) in PACKAGES.items():
+            fetch(package, sha512, wanted, VENDOR)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(f"npm failed ({error}): the pages will load MathJax and the widget manager from the network.")
+        return False
+    stamp.write_text(pins)
+    return True
+
+
+def main() -> None:
+    config = CONFIG
+    if not vendored():
+        settings = config["sphinx"]["config"]
+        settings["html_static_path"].remove("../vendor/static")
+        del settings["html_extra_path"], settings["mathjax_path"], settings["nb_ipywidgets_js"]
+    # Always from scratch: no page outlives its source, and every warning is seen again.
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    OUTPUT.mkdir()
+    # In the order given: require.js must come before what it loads.
+    (OUTPUT / "config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    options: list[str | Path] = [
+        "--config",
+        OUTPUT / "config.yml",
+        "--path-output",
+        ROOT,
+        "-W",
+        "--keep-going",
+        "--quiet",
+    ]
+    if code := subprocess.run([jupyter_book, "build", ROOT / BOOK, *options]).returncode:
+        sys.exit(code)
+    print(f"The book is built. Open {OUTPUT / 'html' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
