@@ -20,5 +20,6 @@ and its four places are modules. An import only ever points to a lower layer.
 | 0 | `measure` | does a map tell the truth: pointing game, overlap, and how sure a number is |
 | 0 | `data` | photographs that come with the dependencies, folders of pictures |
 | 0 | `plotting` | figures |
+| - | `shapes` | what the drawn world is made of: signed distances of the shapes, textures, backgrounds |
 | - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |
 """

@@ -111,8 +111,8 @@ class Fourier(Image):
     x = sigmoid( C irfft2( sqrt(h w) s / max(f, 1 / max(h, w))^decay ) ): the same step moves every frequency as natural
     pictures would (1/f for decay 1), and C turns three independent channels into the correlated R, G, B of photographs.
     Starts as faint noise around grey. Periodic: the left border meets the right.
-    The constants are those of Olah's code (Lucid), but for its division by 4 before the sigmoid, which made a photograph's
-    whites and blacks slow to reach.
+    The constants are those of Olah's code (Lucid), but for its division by 4 before the sigmoid, which made whites and
+    blacks slow to reach.
     """
 
     # Lucid's square root of the covariance of ImageNet's colours, over its largest column norm

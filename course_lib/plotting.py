@@ -70,7 +70,7 @@ def gradient_picture(gradients: Tensor) -> Tensor:
 def _colour(values: Tensor, name: str) -> Tensor:
     require(values.dim() == 4 and values.shape[1] == 1, f"maps have shape (n, 1, h, w), got {tuple(values.shape)}")
     coloured = matplotlib.colormaps[name](values[:, 0].clamp(0, 1).cpu().numpy())[..., :3]  # (n, h, w, 3)
-    return torch.from_numpy(coloured).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(coloured).permute(0, 3, 1, 2).to(values)
 
 
 def pictures(

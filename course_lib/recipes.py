@@ -14,7 +14,7 @@ from course_lib.models import Network
 from course_lib.preimage import Preimage, minimize
 from course_lib.taps import Taps, relu_backward
 
-WAKING = 16  # steps with redirected ReLUs, as in Olah's code
+WAKING = 48  # steps with redirected ReLUs; Olah's code takes 16, which left half of the silent units asleep here
 
 
 def maximize_activation(

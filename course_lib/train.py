@@ -4,13 +4,13 @@ import argparse
 import hashlib
 import re
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from tqdm.auto import tqdm
 
 from course_lib import models, world
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=PASSES, help=f"how often each is seen (default {PASSES})")
     parser.add_argument("--out", type=Path, default=models.SHIPPED, help="folder (default: the package's own)")
     arguments = parser.parse_args()
-    # Once the network is sure, gradients sink below 1e-38, where a processor is slow. Set before the first worker thread.
+    # Once the network is sure, gradients sink below 1e-38, where processors are slow. Before any worker thread starts.
     torch.set_flush_denormal(True)
     pictures, labels = draw_ahead(arguments.scenes, arguments.seed)
     network = coursenet(pictures, labels, arguments.passes, arguments.seed)
@@ -87,18 +87,22 @@ def _pose(x: Tensor, pose: int) -> Tensor:
 
 
 def _with_batch_norm(network: nn.Module) -> nn.Module:
+    """Batch normalisation after each layer but the last, which also keeps units of fc6 and fc7 from dying."""
     for name, layer in list(network.named_children()):
         if isinstance(layer, nn.Conv2d):
             setattr(network, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
+        elif isinstance(layer, nn.Linear) and name != "fc8":
+            setattr(network, name, nn.Sequential(layer, nn.BatchNorm1d(layer.out_features)))
     return network
 
 
 def _fold_batch_norm(network: nn.Module) -> nn.Module:
     network.eval()
-    for name, layer in list(network.named_children()):
-        if isinstance(layer, nn.Sequential):
-            convolution, normalisation = cast(tuple[nn.Conv2d, nn.BatchNorm2d], tuple(layer))
-            setattr(network, name, fuse_conv_bn_eval(convolution, normalisation))
+    for name, pair in list(network.named_children()):
+        if isinstance(pair, nn.Sequential):
+            layer, normalisation = pair
+            fuse: Any = fuse_conv_bn_eval if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval
+            setattr(network, name, fuse(layer, normalisation))
     return network
 
 

@@ -1,6 +1,5 @@
 """A drawn world where the truth is known: every picture comes with its label, mask and factors."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi
 
@@ -8,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib import shapes
 from course_lib.errors import require
+from course_lib.shapes import by_kind, length
 
-SHAPES = ("disc", "square", "triangle", "star", "ring", "cross", "heart", "crescent", "hexagon", "drop")
-TEXTURES = ("plain", "stripes", "dots", "checker", "rings", "fur")
+SHAPES = tuple(shapes.SHAPES)
+TEXTURES = tuple(shapes.TEXTURES)
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
-BACKGROUNDS = ("clouds", "waves", "bricks", "planks", "leaves")
+BACKGROUNDS = tuple(shapes.BACKGROUNDS)
 
 PALETTE = torch.tensor(
     [
@@ -64,6 +65,11 @@ class Scenes:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Scenes":
+        """The same scenes on another device."""
+        images, labels, masks, depth = (t.to(device) for t in (self.images, self.labels, self.masks, self.depth))
+        return Scenes(images, labels, masks, depth, {name: values.to(device) for name, values in self.factors.items()})
 
 
 def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, watermark: float = 0.0) -> Scenes:
@@ -144,7 +150,7 @@ def _render(plan: dict[str, Tensor], size: int, generator: torch.Generator) -> t
 
     u, v = _local(plan, x, y)
     radius = plan["radius"][:, None, None]
-    distance = _by_kind(plan["shape"], _SHAPE_DISTANCES, u, v) * radius  # signed, negative inside
+    distance = by_kind(shapes.SHAPES, plan["shape"], u, v) * radius  # signed, negative inside
     shadow = torch.sigmoid(-(_shift(distance, 0.07, pixel) - 0.02) / 0.05)
     image = image * (1 - 0.45 * shadow[:, None])
     cover = (0.5 - distance / pixel).clamp(0, 1)
@@ -170,103 +176,7 @@ def _local(plan: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
     return cos * dx + sin * dy, sin * dx - cos * dy
 
 
-def _by_kind(kind: Tensor, functions: tuple[Callable[..., Tensor], ...], *fields: Tensor) -> Tensor:
-    """functions[kind[i]] of row i of every field, each function called once on the rows that want it."""
-    out: Tensor | None = None
-    for k, function in enumerate(functions):
-        rows = (kind == k).nonzero()[:, 0]
-        if len(rows):
-            value = function(*(field[rows] for field in fields))
-            out = value.new_empty((len(kind), *value.shape[1:])) if out is None else out
-            out[rows] = value
-    assert out is not None
-    return out
-
-
-def _length(u: Tensor, v: Tensor) -> Tensor:
-    return (u * u + v * v).clamp(min=1e-12).sqrt()
-
-
-def _polygon(u: Tensor, v: Tensor, corners: int, radius: float) -> Tensor:
-    """Distance to the nearest side of a regular polygon (exact inside, a lower bound at the corners outside)."""
-    sides = (u * torch.sin(a) + v * torch.cos(a) for a in (torch.arange(corners) * 2 + 1) * pi / corners)
-    return torch.stack(list(sides)).amax(0) - radius * float(torch.cos(torch.tensor(pi / corners)))
-
-
-def _segment(u: Tensor, v: Tensor, a: tuple[float, float], b: tuple[float, float]) -> Tensor:
-    du, dv = b[0] - a[0], b[1] - a[1]
-    t = (((u - a[0]) * du + (v - a[1]) * dv) / (du * du + dv * dv)).clamp(0, 1)
-    return _length(u - a[0] - t * du, v - a[1] - t * dv)
-
-
-def _outline(u: Tensor, v: Tensor, corners: list[tuple[float, float]]) -> Tensor:
-    """Exact signed distance to a simple polygon: nearest side, sign by the even-odd rule."""
-    inside = torch.zeros_like(u, dtype=torch.bool)
-    distance = torch.full_like(u, torch.inf)
-    for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
-        distance = torch.minimum(distance, _segment(u, v, a, b))
-        if a[1] != b[1]:
-            crossing = ((a[1] > v) != (b[1] > v)) & (u < (b[0] - a[0]) * (v - a[1]) / (b[1] - a[1]) + a[0])
-            inside ^= crossing
-    return torch.where(inside, -distance, distance)
-
-
-def _star_corners() -> list[tuple[float, float]]:
-    angles = torch.arange(10) * pi / 5
-    radii = torch.tensor([1.05, 0.45] * 5)
-    return list(zip((radii * angles.sin()).tolist(), (radii * angles.cos()).tolist(), strict=True))
-
-
-def _cross(u: Tensor, v: Tensor) -> Tensor:
-    a, b = u.abs(), v.abs()
-    return torch.minimum(torch.maximum(a - 0.95, b - 0.32), torch.maximum(b - 0.95, a - 0.32))
-
-
-def _heart(u: Tensor, v: Tensor) -> Tensor:
-    """Two half discs on the upper sides of a square that stands on its corner."""
-    scale = 0.62
-    a, b = u.abs() * scale, v * scale + 0.56
-    lobe = _length(a - 0.25, b - 0.75) - 2**0.5 / 4
-    along = 0.5 * (a + b).clamp(min=0)
-    side = torch.minimum(_length(a, b - 1), _length(a - along, b - along)) * torch.sign(a - b)
-    return torch.where(a + b > 1, lobe, side) / scale
-
-
-def _drop(u: Tensor, v: Tensor) -> Tensor:
-    """A disc and the tangents to it from a point above."""
-    top, low, radius = 1.15, -0.35, 0.62
-    sine = radius / (top - low)
-    side = u.abs() * (1 - sine**2) ** 0.5 + (v - top) * sine
-    cone = torch.maximum(side, low + radius * sine - v)
-    return torch.minimum(_length(u, v - low) - radius, cone)
-
-
-_SHAPE_DISTANCES: tuple[Callable[..., Tensor], ...] = (
-    lambda u, v: _length(u, v) - 0.88,
-    lambda u, v: torch.maximum(u.abs(), v.abs()) - 0.76,
-    lambda u, v: _polygon(u, v + 0.15, 3, 1.12),
-    lambda u, v: _outline(u, v, _star_corners()),
-    lambda u, v: (_length(u, v) - 0.7).abs() - 0.22,
-    _cross,
-    _heart,
-    lambda u, v: torch.maximum(_length(u + 0.1, v) - 0.92, 0.72 - _length(u - 0.42, v)),
-    lambda u, v: _polygon(u, v, 6, 0.98),
-    _drop,
-)
-
-
 # ---------------------------------------------------------------- surfaces
-
-
-def _step(value: Tensor, width: float = 0.08) -> Tensor:
-    """A soft step from 0 to 1 at value 0."""
-    return torch.sigmoid(value / width)
-
-
-def _hash(i: Tensor, j: Tensor) -> Tensor:
-    """A number in [0, 1) for every pair of whole numbers, the same on every platform (integer arithmetic)."""
-    h = (i.long() * 73856093) ^ (j.long() * 19349663)
-    return (((h ^ (h >> 7)) * 83492791) % 1021).float() / 1021
 
 
 def _pink_noise(white: Tensor, size: int) -> Tensor:
@@ -294,32 +204,10 @@ def _shade(distance: Tensor, pixel: float, width: float) -> Tensor:
     return 1 + 0.38 * facing.clamp(-1, 1) * torch.exp((distance / width).clamp(max=0))
 
 
-def _fur(u: Tensor, v: Tensor, noise: Tensor) -> Tensor:
-    """Noise stretched along v, combed by a slow bend."""
-    grid = torch.stack([u * 0.95 + 0.08 * torch.sin(3 * v), v * 0.13], -1)
-    grid = (grid + 1).remainder(2) - 1
-    streaks = F.grid_sample(noise[:, None], grid, align_corners=False, padding_mode="reflection")[:, 0]
-    return _step(streaks, 0.35)
-
-
-def _dots(u: Tensor, v: Tensor, noise: Tensor) -> Tensor:
-    return _step(0.31 - _length(u.remainder(1) - 0.5, v.remainder(1) - 0.5), 0.045)
-
-
-_TEXTURES: tuple[Callable[..., Tensor], ...] = (
-    lambda u, v, noise: torch.zeros_like(u),
-    lambda u, v, noise: _step(torch.sin(2 * pi * u), 0.15),
-    _dots,
-    lambda u, v, noise: _step(torch.sin(pi * u * 1.3) * torch.sin(pi * v * 1.3)),
-    lambda u, v, noise: _step(torch.sin(2 * pi * _length(u, v)), 0.15),
-    _fur,
-)
-
-
 def _paint(plan: dict[str, Tensor], u: Tensor, v: Tensor, distance: Tensor, clouds: Tensor, pixel: float) -> Tensor:
     """The object's surface: two colours mixed by its texture, shaded at its edge."""
     scale = plan["frequency"][:, None, None]
-    mix = _by_kind(plan["texture"], _TEXTURES, u * scale, v * scale, clouds[:, 3])[:, None]
+    mix = by_kind(shapes.TEXTURES, plan["texture"], u * scale, v * scale, clouds[:, 3])[:, None]
     first, second = (PALETTE[plan[name]] for name in ("colour", "second_colour"))
     first, second = ((c + t)[..., None, None] for c, t in zip((first, second), plan["tints"].split(3, 1), strict=True))
     surface = torch.lerp(first, second, mix) * (1 + 0.03 * clouds[:, :1])
@@ -329,69 +217,8 @@ def _paint(plan: dict[str, Tensor], u: Tensor, v: Tensor, distance: Tensor, clou
 # ---------------------------------------------------------------- what stands around the object
 
 
-def _bricks(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
-    rows = 6 + 4 * a[:, 0, None, None]
-    j = torch.floor(y * rows / 2)
-    i = x * rows / 4 + 0.5 * j.remainder(2)
-    gap = torch.minimum(_edge(i) * 2, _edge(y * rows / 2))
-    return (0.35 + 0.5 * _hash(torch.floor(i) + 50, j + 50) + 0.1 * noise) * _step(gap - 0.07, 0.02) - 0.25 * (
-        gap < 0.07
-    )
-
-
-def _edge(t: Tensor) -> Tensor:
-    """Distance to the nearest whole number."""
-    return 0.5 - (t.remainder(1) - 0.5).abs()
-
-
-def _planks(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
-    boards = 3 + 4 * a[:, 0, None, None]
-    t = torch.where(a[:, 1, None, None] < 0.5, x, y)
-    along = torch.where(a[:, 1, None, None] < 0.5, y, x)
-    board = torch.floor(t * boards / 2)
-    tone = _hash(board + 50, board * 0 + 7)
-    rings = torch.sin(2 * pi * (t * boards * 1.4 + 0.35 * torch.sin(1.7 * along + 6 * tone) + 0.25 * noise))
-    return (0.25 + 0.5 * tone + 0.13 * rings) * _step(_edge(t * boards / 2) - 0.03, 0.015)
-
-
-def _leaves(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
-    """Ellipses on a shaken grid; where they overlap, the one with the larger number lies on top."""
-    cells = 2.5 + 1.5 * a[:, 0, None, None]
-    i0, j0 = torch.floor(x * cells), torch.floor(y * cells)
-    tone, top = -0.1 + 0.1 * noise, torch.zeros_like(x)
-    for di in (-1, 0, 1):
-        for dj in (-1, 0, 1):
-            i, j = i0 + di + 50, j0 + dj + 50
-            rank = _hash(i, j)
-            turn = 2 * pi * _hash(j, i + 31)
-            u, v = x * cells - i + 49.5 + 0.5 * (rank - 0.5), y * cells - j + 49.5
-            p, q = u * turn.cos() + v * turn.sin(), v * turn.cos() - u * turn.sin()
-            leaf = 1 - (p / 0.95) ** 2 - (q.abs() / 0.42)
-            on_top = (leaf > 0) & (rank >= top)
-            rib = 0.18 * torch.exp(-((q / 0.05) ** 2))
-            tone = torch.where(on_top, 0.15 + 0.6 * rank + 0.25 * leaf.clamp(0, 0.6) - rib, tone)
-            top = torch.where(on_top, rank, top)
-    return tone
-
-
-def _waves(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
-    turn, pitch = 2 * pi * a[:, 0, None, None], 3 + 6 * a[:, 1, None, None]
-    t = x * turn.cos() + y * turn.sin()
-    s = y * turn.cos() - x * turn.sin()
-    return 0.5 + 0.28 * torch.sin(pitch * t + 1.2 * torch.sin(2.3 * s)) + 0.18 * y + 0.08 * noise
-
-
-_BACKGROUNDS: tuple[Callable[..., Tensor], ...] = (
-    lambda x, y, a, noise: 0.5 + 0.32 * noise,
-    _waves,
-    _bricks,
-    _planks,
-    _leaves,
-)
-
-
 def _background(plan: dict[str, Tensor], x: Tensor, y: Tensor, clouds: Tensor) -> Tensor:
-    tone = _by_kind(plan["background"], _BACKGROUNDS, x, y, plan["ground_shape"], clouds[:, 3])[:, None]
+    tone = by_kind(shapes.BACKGROUNDS, plan["background"], x, y, plan["ground_shape"], clouds[:, 3])[:, None]
     base = MUTED[plan["ground"][:, 0]][..., None, None]
     other = MUTED[plan["ground"].sum(1) % 6][..., None, None]
     return torch.lerp(base * 0.55, other * 1.2, tone.clamp(-0.2, 1.2)) + 0.03 * clouds[:, :3]
@@ -404,7 +231,7 @@ def _bars(
     for bar, colour in zip(plan["bars"].split(5, 1), plan["bar_colours"].unbind(1), strict=True):
         ax, ay, dx, dy, w = (c[:, None, None] for c in bar.unbind(1))
         t = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-3)).clamp(0, 0.8)
-        distance = _length(x - ax - t * dx, y - ay - t * dy) - 0.045 - 0.02 * w
+        distance = length(x - ax - t * dx, y - ay - t * dy) - 0.045 - 0.02 * w
         image = image * (1 - 0.3 * torch.sigmoid(-_shift(distance, 0.04, pixel) / 0.03)[:, None])
         cover = (0.5 - distance / pixel).clamp(0, 1)
         tint = 0.7 * PALETTE[colour] + 0.3 * MUTED[plan["ground"][:, 0]]
