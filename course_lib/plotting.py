@@ -2,6 +2,7 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class Shown:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         buffer = io.BytesIO()
-        options: Any = {"pil_kwargs": {"quality": 88}} if self.format == "jpeg" else {}
+        options: Any = {"pil_kwargs": {"quality": 80}} if self.format == "jpeg" else {}
         with matplotlib.rc_context(STYLE):
             self.figure.savefig(buffer, format=self.format, bbox_inches="tight", facecolor="white", **options)
         data = base64.b64encode(buffer.getvalue()).decode()
@@ -101,7 +102,8 @@ def pictures(
         for head, ax in zip(columns, axes[0], strict=False):
             ax.set_title(head, fontsize=size)
         for label, ax in zip(labels, axes[:, 0], strict=False):
-            ax.text(-0.06, 0.5, label, transform=ax.transAxes, rotation=90, ha="right", va="center", fontsize=size)
+            wrapped = textwrap.fill(label, 12)
+            ax.text(-0.06, 0.5, wrapped, transform=ax.transAxes, ha="right", va="center", fontsize=size)
     return Shown(figure, "jpeg")
 
 

@@ -75,9 +75,9 @@ class Scenes:
 def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, watermark: float = 0.0) -> Scenes:
     """Draw n scenes: one object of ten shapes, textured, lit and sometimes partly hidden, on a busy background.
 
-    The same seed gives the same scenes on every platform, at any size, and the first scenes of a longer
-    draw are those of a shorter one. Arithmetic runs in float32 and ends in 8 bits, so that two platforms can
-    differ by at most one grey level, in rare pixels.
+    The same seed gives the same scenes on every platform, at any size, and the first scenes of a longer draw are
+    those of a shorter one. Pictures are rounded to 8 bits, which hides how platforms round: between AVX-512 and plain
+    x86 code one value in a million differed, by one level.
 
     texture_bias: probability that the texture is given by the shape (shape i wears texture i mod 6), the trap
         of Geirhos 2019. watermark: probability that a pattern of dots in the lower left corner gives the shape away.

@@ -8,10 +8,9 @@ TAG = "pretrained"
 
 def weights_file() -> Path:
     """Where torchvision keeps the weights, present or not."""
-    import torch  # here, so that a test run without tagged cells does not pay for the import
-    from torchvision.models import SqueezeNet1_0_Weights
+    from course_lib import models  # here, so that a test run without tagged cells does not pay for torch
 
-    return Path(torch.hub.get_dir(), "checkpoints", Path(SqueezeNet1_0_Weights.IMAGENET1K_V1.url).name)
+    return models.cached_file("squeezenet1_0")
 
 
 def needs_weights(cell: Any) -> bool:
