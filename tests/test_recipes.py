@@ -20,17 +20,19 @@ def test_a_class_is_synthesised_that_another_network_recognises(coursenet):
 
 
 @pytest.mark.parametrize("layer", ["conv1", "relu2", "conv3", "relu5", "fc6", "relu7"])
-def test_units_of_every_layer_rise_far_above_what_scenes_evoke(layer, coursenet, scenes):
+def test_units_of_every_layer_rise_above_what_scenes_evoke(layer, coursenet, scenes):
     taps = Taps(coursenet, layer)
 
     def strength(x):
         a = taps(x)[layer]  # (n, c) or (n, c, h, w)
         return a.reshape(*a.shape[:2], -1).mean(2)  # (n, c)
 
-    channel = int(strength(scenes.images).mean(0).argmax())
-
-    result = recipes.maximize_activation(coursenet, layer, channel, steps=96, progress=False)
-    assert strength(result.image)[0, channel] > 1.5 * strength(scenes.images)[:, channel].max()
+    evoked = strength(scenes.images).amax(0)
+    units = torch.arange(0, len(evoked), len(evoked) // 8)[:8]
+    result = recipes.maximize_activation(coursenet, layer, units, steps=96, progress=False)
+    risen = strength(result.image)[torch.arange(8), units]
+    assert (risen > evoked[units]).all()
+    assert risen.median() > 1.5 * evoked[units].median()
 
 
 def test_one_place_of_a_channel_changes_only_what_it_sees(coursenet):
