@@ -99,12 +99,15 @@ def activation(layer: str, channel: int | Tensor, at: tuple[int, int] | None = N
     Raises ValueError when evaluated on activations without that layer, channel or place.
     """
 
+    what = f"{'channel' if layer else 'class'} of {_called(layer)}"
+
     def function(activations: Activations, image: Tensor) -> Tensor:
         a = _tapped(activations, layer)  # (n, c) or (n, c, h, w)
-        chosen = check_choice(channel, len(a), a.shape[1], f"{'channel' if layer else 'class'} of {_called(layer)}")
-        maps = a[torch.arange(len(a), device=a.device), chosen.to(a.device)]  # (n,) or (n, h, w)
+        check_choice(channel, len(a), a.shape[1], what)
+        each = isinstance(channel, Tensor) and channel.dim() == 1
+        maps = a[torch.arange(len(a)), channel] if each else a[:, channel]  # (n,) or (n, h, w)
         if at is None:
-            return maps.flatten(1).mean(1).sum() if maps.dim() > 1 else maps.sum()
+            return maps.sum() / maps[0].numel()
         require(maps.dim() == 3, f"{_called(layer)} has no places, so at={at} means nothing")
         inside = all(0 <= i < side for i, side in zip(at, maps.shape[1:], strict=True))
         require(inside, f"no place {at} in {_called(layer)}, which is {maps.shape[1]} x {maps.shape[2]}")
@@ -119,8 +122,9 @@ def cross_entropy(layer: str, labels: int | Tensor) -> Energy:
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         logits = _tapped(activations, layer)  # (n, classes)
-        wanted = check_choice(labels, len(logits), logits.shape[1], f"class of {_called(layer)}")
-        return F.cross_entropy(logits, wanted.to(logits.device), reduction="sum")
+        check_choice(labels, len(logits), logits.shape[1], f"class of {_called(layer)}")
+        wanted = torch.as_tensor(labels, device=logits.device).expand(len(logits))
+        return F.cross_entropy(logits, wanted.long(), reduction="sum")
 
     return Energy.of(f"cross_entropy({layer!r})", function)
 

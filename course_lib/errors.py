@@ -34,26 +34,31 @@ def check_pictures(x: Tensor, low: float = 0.0, high: float = 1.0) -> None:
         raise TypeError(f"pictures are a torch tensor (n, 3, h, w), got {type(x).__name__}")
     if not x.is_floating_point():
         raise TypeError(f"pictures are float in [0, 1], got {x.dtype}; divide 8-bit values by 255")
-    require(x.dim() == 4 and x.shape[1] == 3, f"pictures have shape (n, 3, h, w), got {tuple(x.shape)}")
-    require(x.numel() > 0, f"no pictures in a batch of shape {tuple(x.shape)}")
-    least, most = (float(bound) for bound in torch.aminmax(x.detach()))
-    require(least == least and most == most, "pictures hold NaN")
-    require(
-        least >= low - 1e-3 and most <= high + 1e-3,
-        f"pictures lie in [{low:g}, {high:g}], got [{least:.4g}, {most:.4g}]",
-    )
+    # `if`, not require: this runs in each step of each loop, and a message costs more than its test
+    if x.dim() != 4 or x.shape[1] != 3:
+        raise ValueError(f"pictures have shape (n, 3, h, w), got {tuple(x.shape)}")
+    if x.numel() == 0:
+        raise ValueError(f"no pictures in a batch of shape {tuple(x.shape)}")
+    least, most = (bound.item() for bound in torch.aminmax(x.detach()))
+    if least != least:
+        raise ValueError("pictures hold NaN")
+    if least < low - 1e-3 or most > high + 1e-3:
+        raise ValueError(f"pictures lie in [{low:g}, {high:g}], got [{least:.4g}, {most:.4g}]")
 
 
-def check_choice(chosen: int | Tensor, n: int, count: int, what: str) -> Tensor:
-    """The choice for each of n pictures, (n,) int64, from an int or (n,) integers in 0 ... count - 1.
+def check_choice(chosen: int | Tensor, n: int, count: int, what: str) -> None:
+    """Raise unless chosen is one whole number, or (n,) of them for n pictures, in 0 ... count - 1.
 
     Raises TypeError for what is not whole, ValueError for a wrong number of them or one out of range.
     """
-    numbers = torch.as_tensor(chosen)
-    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
-        raise TypeError(f"the {what} is a whole number, got {chosen}")
-    require(numbers.shape in ((), (n,)), f"the {what} is one int or {n} of them, got shape {tuple(numbers.shape)}")
-    least, most = int(numbers.min()), int(numbers.max())
-    wrong = least if least < 0 else most
-    require(0 <= least and most < count, f"no {what} with number {wrong}: they go from 0 to {count - 1}")
-    return numbers.long().expand(n)
+    if type(chosen) is int:  # the usual case, in each step of each loop: no tensors
+        least = most = chosen
+    else:
+        numbers = torch.as_tensor(chosen)
+        if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+            raise TypeError(f"the {what} is a whole number, got {chosen}")
+        require(numbers.shape in ((), (n,)), f"the {what} is one int or {n} of them, got shape {tuple(numbers.shape)}")
+        least, most = int(numbers.min()), int(numbers.max())
+    if least < 0 or most >= count:
+        wrong = least if least < 0 else most
+        raise ValueError(f"no {what} with number {wrong}: they go from 0 to {count - 1}")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -77,10 +77,10 @@ def minimize(
         seen = x if transform is None else transform(x, generator) if isinstance(transform, Transform) else transform(x)
         answers = features(seen)
         parts = energy.parts({"": answers} if isinstance(answers, Tensor) else answers, x)
-        values = torch.stack(list(parts.values()))
-        values.sum().backward()
-        evaluations.append(_finite(dict(zip(parts, values.detach().tolist(), strict=True)), step=len(records)))
-        return values.detach().sum()
+        total = reduce(torch.add, parts.values())
+        total.backward()
+        evaluations.append(_finite({name: part.item() for name, part in parts.items()}, step=len(records)))
+        return total.detach()
 
     interrupted = False
     with torch.backends.cudnn.flags(benchmark=False, deterministic=True), torch.enable_grad():

@@ -59,7 +59,8 @@ def maximize_activation(
 def _silent(features: Taps, image: Image, layer: str, channel: int | Tensor) -> bool:
     """Whether some unit answers nothing but zeros to the start."""
     a = features(image())[layer]  # (n, c) or (n, c, h, w)
-    chosen = check_choice(channel, len(a), a.shape[1], f"channel of layer {layer!r}")
+    check_choice(channel, len(a), a.shape[1], f"channel of layer {layer!r}")
+    chosen = torch.as_tensor(channel).expand(len(a))
     return bool((a[torch.arange(len(a)), chosen].reshape(len(a), -1) == 0).all(1).any())
 
 

@@ -74,9 +74,10 @@ class Taps(nn.Module):
         self._calls = calls
 
     def _run(self, x: Tensor, record: Any) -> None:
-        modules = dict(self.net.named_modules())
         hooks = [
-            modules[layer].register_forward_hook(lambda m, inputs, output, layer=layer: record(layer, output))
+            self.net.get_submodule(layer).register_forward_hook(
+                lambda module, inputs, output, layer=layer: record(layer, output)
+            )
             for layer in set(self.layers)
         ]
         try:
@@ -86,8 +87,8 @@ class Taps(nn.Module):
                 hook.remove()
 
 
-class _Enough(Exception):
-    """Every tapped layer has answered."""
+class _Enough(BaseException):
+    """Every tapped layer has answered. Not an Exception, so that no network catches it on the way."""
 
 
 class _RuledReLU(torch.autograd.Function):
