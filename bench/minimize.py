@@ -120,7 +120,7 @@ def main() -> None:
         ratio = median(r["minimize"] / r["bare"] for r in rounds)
         contiguous = median(r["minimize"] / r["bare, contiguous"] for r in rounds)
         least = median(r["bare"] for r in rounds) * 1000
-        peak = {variant: median(peak_memory(variant, name) for _ in range(3)) for variant in ("bare", "minimize")}
+        peak = {variant: median(peak_memory(variant, name) for _ in range(5)) for variant in ("bare", "minimize")}
         print(
             f"{name:15} {least:8.1f} {ratio:14.3f} {contiguous:20.3f} "
             f"{peak['minimize']:9.0f} {peak['minimize'] / peak['bare']:6.2f}"

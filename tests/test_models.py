@@ -59,7 +59,7 @@ def test_a_torchvision_network_is_torchvisions_own_with_the_normalisation_inside
 
 def test_the_imagenet_network_knows_a_cat():
     if not models.cached_file("squeezenet1_0").exists():
-        pytest.skip("the ImageNet weights are not on this machine")
+        pytest.skip("needs the weights of the ImageNet SqueezeNet")
     from course_lib import data
 
     net = models.load("squeezenet1_0")

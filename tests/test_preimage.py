@@ -1,5 +1,5 @@
-import _thread
 import math
+import signal
 from functools import partial
 
 import pytest
@@ -128,17 +128,19 @@ def test_a_value_that_is_not_finite_stops_the_loop_and_is_named(bad, coursenet):
         minimize(coursenet, alpha_norm() + bad * activation("", 1), Fourier(96, 96), steps=3, progress=False)
 
 
-def test_ctrl_c_returns_what_there_is(generator):
+def test_ctrl_c_returns_what_there_is(generator, request):
     class Interrupts(nn.Module):
         calls = 0
 
         def forward(self, x):
             self.calls += 1
             if self.calls == 4:
-                _thread.interrupt_main()
+                signal.raise_signal(signal.SIGINT)
             return x
 
     target = torch.rand(1, 3, 4, 4, generator=generator)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores Ctrl-C
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     result = minimize(Interrupts(), distance(target), Pixels(grey(4, 4)), steps=100_000, progress=False)
     assert result.interrupted
     assert 3 <= len(result.total) < 100
