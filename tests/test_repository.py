@@ -102,6 +102,16 @@ class TestNotebook:
             state = book.metadata.widgets[WIDGET_STATE]["state"]  # GitHub refuses a notebook without this key
             assert set(views) <= set(state)
 
+    def test_no_other_cell_needs_what_a_pretrained_one_defines(self, book):
+        """Where the weights are missing those cells are skipped, and the rest must run."""
+        names = {True: set(), False: set()}  # pretrained or not -> what its cells define
+        for cell in code_cells(book)[1:]:
+            tagged, tree = pretrained.needs_weights(cell), ast.parse(cell.source)
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+            names[tagged] |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            names[tagged] |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+            assert tagged or not used & (names[True] - names[False]), cell.source
+
     def test_every_picture_says_what_it_shows(self, book):
         for cell in code_cells(book):
             pictures = [o for o in cell.outputs if any(kind.startswith("image/") for kind in o.get("data", {}))]
