@@ -9,16 +9,19 @@ and its four places are modules. An import only ever points to a lower layer.
 | layer | module | one idea |
 |---|---|---|
 | 3 | `train` | makes the shipped weights: `python -m course_lib.train NAME` |
+| 3 | `widgets` | sliders and pickers over the functions below; the only place that imports ipywidgets |
 | 2 | `recipes` | each named technique, a few lines over `minimize` |
+| 2 | `patches` | maximally activating patches of every channel, in one pass over any number of images |
 | 1 | `preimage` | the loop |
 | 1 | `attribution` | which pixels mattered: the gradient and its rules |
 | 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
-| 0 | `taps` | named activations, and the backward rules of the ReLU |
+| 1 | `embedding` | vectors and their neighbours, PCA, t-SNE, the picture grid; codes of pictures, skip-gram vectors of words |
+| 0 | `taps` | named activations, the backward rules of the ReLU, receptive fields |
 | 0 | `energy` | weighted, named scalar terms |
 | 0 | `images` | the unknown image, and transforms |
 | 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |
-| 0 | `measure` | does a map tell the truth: pointing game, overlap, and how sure a number is |
-| 0 | `data` | photographs that come with the dependencies, folders of pictures |
+| 0 | `measure` | does it tell the truth: pointing game, overlap, selectivity, what is in a filter, and how sure a number is |
+| 0 | `data` | photographs that come with the dependencies, folders of pictures, and walks through any number of them |
 | 0 | `plotting` | figures |
 | - | `shapes` | what the drawn world is made of: signed distances of the shapes, textures, backgrounds |
 | - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |

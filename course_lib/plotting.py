@@ -4,15 +4,20 @@ import base64
 import io
 import textwrap
 from collections.abc import Sequence
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+import torch.nn.functional as F
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.utils import make_grid
 
 from course_lib.errors import require
 
@@ -72,6 +77,79 @@ def _colour(values: Tensor, name: str) -> Tensor:
     require(values.dim() == 4 and values.shape[1] == 1, f"maps have shape (n, 1, h, w), got {tuple(values.shape)}")
     coloured = matplotlib.colormaps[name](values[:, 0].clamp(0, 1).cpu().numpy())[..., :3]  # (n, h, w, 3)
     return torch.from_numpy(coloured).permute(0, 3, 1, 2).to(values)
+
+
+def sheet(tiles: Tensor, columns: int, *, side: int = 0, gap: int = 2) -> Tensor:
+    """Tiles (n, 3, h, w) on one white picture (1, 3, H, W), enlarged to at least `side` pixels by whole factors."""
+    factor = max(1, -(-side // tiles.shape[-1]))
+    enlarged = F.interpolate(tiles, scale_factor=factor, mode="nearest")
+    return make_grid(enlarged.clamp(0, 1), nrow=columns, padding=gap, pad_value=1.0)[None]
+
+
+def filters(net: nn.Module, layer: str | None = None, *, count: int = 96, columns: int = 16) -> Tensor:
+    """The weights of a convolution as one picture (1, 3, H, W): by default the first convolution of any network.
+
+    Filters over RGB are shown in colour around mid grey, each on its own scale. Filters over other channels are shown
+    a row each, the first `columns` input channels side by side, red above zero and blue below, one scale a filter.
+    Raises ValueError where the layer is no 2-D convolution, or the network has none.
+    """
+    found = [module for name, module in net.named_modules() if name == layer or layer is None]
+    weight = next((module.weight.detach().cpu() for module in found if isinstance(module, nn.Conv2d)), None)
+    if weight is None:
+        raise ValueError("the network has no convolution" if layer is None else f"{layer!r} is no convolution")
+    weight = weight[:count]
+    if weight.shape[1] == 3:
+        return sheet(gradient_picture(weight), columns, side=24)
+    weight = weight[:, :columns]
+    scaled = weight / weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    maps = scaled.reshape(-1, 1, *weight.shape[2:])  # filter by filter, its input channels side by side
+    return sheet(_colour(maps / 2 + 0.5, "RdBu_r"), weight.shape[1], side=20, gap=1)
+
+
+def mosaic(pictures: Tensor, grid: Tensor) -> Tensor:
+    """Pictures (n, 3, h, w) at the cells of a grid (rows, columns) of their numbers: (1, 3, H, W), white where -1."""
+    tiles = torch.where((grid.flatten() >= 0)[:, None, None, None], pictures[grid.flatten()], 1.0)
+    return sheet(tiles, grid.shape[1], gap=1)
+
+
+def encode(picture: Tensor, format: str = "jpeg", quality: int = 80) -> bytes:
+    """A picture (1, 3, h, w) as a file."""
+    array = (picture[0].detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format=format, **({"quality": quality} if format == "jpeg" else {}))
+    return buffer.getvalue()
+
+
+def data_uri(picture: Tensor, format: str = "jpeg", quality: int = 80) -> str:
+    return f"data:image/{format};base64,{base64.b64encode(encode(picture, format, quality)).decode()}"
+
+
+class Zoomable:
+    """A large picture (1, 3, h, w) that fits the page, and opens at full size in place when it is clicked.
+
+    Works in a notebook and on a page without a kernel, a script or the network. alt: what it shows, for those who
+    listen. save(path) writes it at full size.
+    """
+
+    STYLE = (
+        ".zoomable .window{overflow:auto;max-height:85vh}.zoomable img{display:block;width:100%;cursor:zoom-in}"
+        ".zoomable input:checked~.window img{width:auto;max-width:none;cursor:zoom-out}"
+    )
+
+    def __init__(self, picture: Tensor, alt: str, quality: int = 70):
+        self.picture, self.alt, self.quality = picture, alt, quality
+
+    def save(self, path: str) -> None:
+        form = "png" if str(path).lower().endswith("png") else "jpeg"
+        Path(path).write_bytes(encode(self.picture, form, 92))
+
+    def _repr_html_(self) -> str:
+        source = data_uri(self.picture, quality=self.quality)
+        return (
+            f'<div class="zoomable"><style>{self.STYLE}</style><label><input type="checkbox"> full size'
+            f'<div class="window" role="region" aria-label="zoomable picture" tabindex="0">'
+            f'<img alt="{escape(self.alt)}" src="{source}"></div></label></div>'
+        )
 
 
 def pictures(

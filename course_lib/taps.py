@@ -1,8 +1,9 @@
-"""Named activations, and the backward rules of the ReLU."""
+"""Named activations, the backward rules of the ReLU, receptive fields."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -158,3 +159,192 @@ def relu_backward(rule: str) -> Iterator[ReLURule | None]:
         return
     with ReLURule(rule) as mode:
         yield mode
+
+
+# ---------------------------------------------------------------- receptive fields
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """The box of input pixels that a unit can see: the unit at place (0, 0) sees `size` pixels from `start`.
+
+    size, stride, start: in input pixels; an int, or (rows, columns) where the two differ. The unit at place i sees
+    start + i * stride to start + i * stride + size - 1. start is negative where padding lets the box hang over the
+    border. stride is 0 for a layer that sees the whole picture.
+    """
+
+    size: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    start: int | tuple[int, int]
+
+    def box(self, row: int = 0, column: int = 0) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of what the unit at that place sees, half open, not cut at the border."""
+        size, stride, start = (_two(value) for value in (self.size, self.stride, self.start))
+        top, left = start[0] + row * stride[0], start[1] + column * stride[1]
+        return top, left, top + size[0], left + size[1]
+
+
+@torch.no_grad()
+def receptive_field(net: nn.Module, layer: str, size: int | None = None) -> ReceptiveField:
+    """What part of the picture a unit of that layer can see: kernels, strides, padding, dilation, branches.
+
+    A window of k places, d apart, over units that see r pixels and lie s pixels apart sees r + (k - 1) d s pixels;
+    where branches meet, the boxes are united (Araujo 2019). The calls of a forward pass are followed as they run, so
+    every block and every spelling counts.
+
+    size: side of the pictures, by default the network's image_size or 224. It matters only to layers that look at
+    everything: their box spans what all units below can see, padding included (the convention behind AlexNet's 355
+    for fc6). Layers that regroup places, like the windows of a transformer, count as looking at everything.
+
+    Raises ValueError for an unknown layer, one that does not depend on the picture, or one behind an upsampling.
+    """
+    kernel = next((p for p in net.parameters() if p.dim() == 4), torch.zeros(1, 3, 1, 1))
+    side: int = size or getattr(net, "image_size", 224)  # type: ignore[assignment]
+    x = kernel.new_zeros(1, kernel.shape[1], side, side)
+    with _Follow(x) as follow:
+        answer = Taps(net, layer)(x)[layer]
+    field = follow.field(answer)
+    if field is None:
+        raise ValueError(f"layer {layer!r} does not depend on the picture, so it has no receptive field")
+    pairs = [(axis.last - axis.first + 1, axis.step, axis.first) for axis in field.axes]
+    return ReceptiveField(*(a if a == b else (a, b) for a, b in zip(*pairs, strict=True)))
+
+
+class _Axis(NamedTuple):
+    """Along one axis, unit i sees first + i * step to last + i * step; a step of 0 says that all see the same."""
+
+    first: int
+    last: int
+    step: int
+
+    def window(self, kernel: int, stride: int, padding: int, dilation: int) -> "_Axis":
+        reach = (kernel - 1) * dilation
+        return _Axis(self.first - padding * self.step, self.last + (reach - padding) * self.step, stride * self.step)
+
+    def whole(self, count: int) -> "_Axis":
+        """Behind something that looks at all `count` units."""
+        return _Axis(self.first, self.last + (count - 1) * self.step, 0)
+
+
+class _Field(NamedTuple):
+    """What the units of a tensor see along rows and columns, and which of its dimensions, from the end, those are."""
+
+    axes: tuple[_Axis, _Axis]
+    dims: tuple[int, int] = (-2, -1)
+
+    def map(self, function: Callable[..., _Axis], *each: Any) -> "_Field":
+        """function(axis, argument of each for that axis), for both axes."""
+        rows, columns = (function(self.axes[i], *(pair[i] for pair in each)) for i in range(2))
+        return _Field((rows, columns), self.dims)
+
+    def places(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape[d] for d in self.dims) if x.dim() >= 3 else ()
+
+
+class _Follow(TorchFunctionMode):
+    """Follows which part of x each tensor sees, from call to call."""
+
+    # By the names of PyTorch's functions. All others are taken to work place by place, as long as the places are there.
+    TURNED = {"permute", "transpose", "movedim", "swapaxes", "swapdims"}
+    MIXED = {"group_norm", "instance_norm", "matmul", "bmm", "einsum", "roll", "flip", "scaled_dot_product_attention"}
+    UNKNOWN = {"conv_transpose2d", "interpolate", "lp_pool2d", "pixel_shuffle", "grid_sample", "fold", "unfold"}
+
+    def __init__(self, x: Tensor):
+        super().__init__()
+        # by identity; the tensors are kept, so that no other one gets their address
+        self.seen = {id(x): (x, _Field((_Axis(0, 0, 1), _Axis(0, 0, 1))))}
+
+    def field(self, x: Any) -> _Field | None:
+        return self.seen[id(x)][1] if id(x) in self.seen else None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        answer = func(*args, **kwargs)
+        inputs = [(field, x) for x in _tensors((args, kwargs)) if (field := self.field(x)) is not None]
+        for output in _tensors(answer) if inputs else ():
+            self.seen[id(output)] = output, self._behind(func, args, kwargs, inputs, output)
+        return answer
+
+    def _behind(self, func: Any, args: Any, kwargs: Any, inputs: list[Any], output: Tensor) -> _Field:
+        name = getattr(func, "__name__", "").rstrip("_")
+        field, x = inputs[0]
+        if name in self.UNKNOWN:
+            raise ValueError(f"what a unit behind {name} can see is not a box that moves evenly")
+        if name in WINDOWS:
+            return field.map(_Axis.window, *WINDOWS[name](*args, **kwargs))
+        if name == "pad":
+            return field.map(_Axis.window, (1, 1), (1, 1), _before(*args, **kwargs), (1, 1))
+        if name == "adaptive_avg_pool2d" or name == "adaptive_max_pool2d":
+            return field.map(_adaptive, x.shape[-2:], output.shape[-2:])
+        if name in self.TURNED:
+            marked: Tensor = torch.empty([2 + d for d in range(x.dim())], device="meta")  # every size another
+            turned = list(func(marked, *args[1:], **kwargs).shape)
+            rows, columns = (turned.index(2 + d % x.dim()) - x.dim() for d in field.dims)
+            return field._replace(dims=(rows, columns))
+        normalized = len(args[1]) if name == "layer_norm" else 0  # so many of the last dimensions
+        apart = name not in self.MIXED and normalized < -max(field.dims)
+        return _unite(inputs, output, apart)
+
+
+def _unite(inputs: list[tuple[_Field, Tensor]], output: Tensor, apart: bool) -> _Field:
+    """Behind what joins tensors place by place, if `apart` and if the places are still there; otherwise as wholes."""
+    dims = inputs[0][0].dims
+    local = [apart and field.places(x) == field.places(output) for field, x in inputs]
+    axes = []
+    for i in range(2):
+        each = [field.axes[i] for field, _ in inputs]
+        if not (all(local) and len({axis.step for axis in each}) == 1):
+            each = [field.axes[i].whole((*field.places(x), 1, 1)[i]) for field, x in inputs]
+        axes.append(_Axis(min(axis.first for axis in each), max(axis.last for axis in each), each[0].step))
+    return _Field((axes[0], axes[1]), dims)
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _two(value: Any) -> tuple[int, int]:
+    """A size for both axes; PyTorch takes 3, (3,) and (3, 5)."""
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values[0], values[-1]
+
+
+# The windows of a call, each (rows, columns): kernel, stride, padding before, dilation. Signatures are PyTorch's.
+
+
+def _convolution(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1
+) -> Any:
+    kernel, gaps = weight.shape[2:], _two(dilation)
+    same = tuple((k - 1) * d // 2 for k, d in zip(kernel, gaps, strict=True))
+    pads = {"same": same, "valid": (0, 0)}[padding] if isinstance(padding, str) else _two(padding)
+    return kernel, _two(stride), pads, gaps
+
+
+def _max_pool(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, *_: Any, **__: Any
+) -> Any:
+    return _two(kernel_size), _two(stride or kernel_size), _two(padding), _two(dilation)
+
+
+def _avg_pool(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, *_: Any, **__: Any) -> Any:
+    return _max_pool(input, kernel_size, stride, padding)
+
+
+WINDOWS: dict[str, Callable[..., Any]] = {"conv2d": _convolution, "max_pool2d": _max_pool, "avg_pool2d": _avg_pool}
+
+
+def _before(input: Any, pad: Any, *_: Any, **__: Any) -> tuple[int, int]:
+    """(rows, columns) that F.pad puts above and to the left; it lists the last dimension first."""
+    return (pad[2] if len(pad) > 2 else 0), pad[0]
+
+
+def _adaptive(axis: _Axis, before: int, after: int) -> _Axis:
+    """Pooling to a fixed number of places: even windows, or everything where they are uneven."""
+    if before % after == 0:
+        return axis.window(before // after, before // after, 0, 1)
+    return axis.whole(before)
