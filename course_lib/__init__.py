@@ -15,13 +15,13 @@ and its four places are modules. An import only ever points to a lower layer.
 | 1 | `preimage` | the loop |
 | 1 | `attribution` | which pixels mattered: the gradient and its rules |
 | 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
-| 1 | `embedding` | vectors and their neighbours, PCA, t-SNE, the picture grid; codes of pictures, skip-gram vectors of words |
+| 1 | `embedding` | vectors: codes of pictures, skip-gram words; their neighbours, PCA, t-SNE, the picture grid |
 | 0 | `taps` | named activations, the backward rules of the ReLU, receptive fields |
 | 0 | `energy` | weighted, named scalar terms |
 | 0 | `images` | the unknown image, and transforms |
 | 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |
-| 0 | `measure` | does it tell the truth: pointing game, overlap, selectivity, what is in a filter, and how sure a number is |
-| 0 | `data` | photographs that come with the dependencies, folders of pictures, and walks through any number of them |
+| 0 | `measure` | how true a map is, how selective a unit, what is in a filter, and how sure a number |
+| 0 | `data` | photographs that come with the dependencies, folders of pictures, walks through any number |
 | 0 | `plotting` | figures |
 | - | `shapes` | what the drawn world is made of: signed distances of the shapes, textures, backgrounds |
 | - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |

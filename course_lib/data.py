@@ -1,4 +1,4 @@
-"""Photographs that come with the dependencies, folders of pictures, and walks through any number of them."""
+"""Photographs that come with the dependencies, folders of pictures, walks through any number."""
 
 import warnings
 from collections.abc import Iterator, Sequence

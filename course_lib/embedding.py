@@ -1,4 +1,4 @@
-"""Vectors and their neighbours, PCA, t-SNE, the picture grid; codes of pictures, skip-gram vectors of words."""
+"""Vectors: codes of pictures, skip-gram words; their neighbours, PCA, t-SNE, the picture grid."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence

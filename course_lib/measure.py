@@ -1,4 +1,4 @@
-"""Does it tell the truth: pointing game, overlap, selectivity, what is in a filter, and how sure a number is."""
+"""How true a map is, how selective a unit, what is in a filter, and how sure a number."""
 
 from typing import NamedTuple
 

@@ -109,7 +109,7 @@ def slopes(
     size: int | None = None,
     fill: float = 0.0,
 ) -> Tensor:
-    """What in each patch of a channel excites it: signed gradients (k, 3, h, w) of the most excited unit, cropped alike.
+    """What in each patch of a channel excites it: signed gradients (k, 3, h, w) of its best unit, cropped alike.
 
     rule: how ReLUs pass the gradient back; "guided" gives the rows of Springenberg 2015, figure 3.
     """

@@ -1,0 +1,1 @@
+"""Sliders and pickers over the functions below; the only place that imports ipywidgets."""
