@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import skimage.data
@@ -49,8 +49,8 @@ def photograph(name: str, size: int | None = 224) -> Tensor:
     return _tensor(Image.fromarray(array), size)
 
 
-def read(path: str | Path, size: int | None = 224) -> Tensor:
-    """The picture in a file, (1, 3, size, size) in [0, 1], as `photograph` does it.
+def read(path: str | Path | BinaryIO, size: int | None = 224) -> Tensor:
+    """The picture in a file, or an open one, (1, 3, size, size) in [0, 1], as `photograph` does it.
 
     Upright as the camera noted (EXIF). Grey becomes RGB, 16 bits keep their range, transparent pixels show white.
     Raises FileNotFoundError for no file, ValueError that names it for one that is broken, cut short, or no picture.

@@ -88,7 +88,7 @@ def _boxes(field: ReceptiveField, places: Tensor, across: int, size: tuple[int, 
     return first + steps * (second - first)
 
 
-def crops(found: TopPatches, images: Pictures, channel: int, *, size: int | None = 224, fill: float = 1.0) -> Tensor:
+def crops(found: TopPatches, images: Pictures, channel: int, *, size: int | None = 224, fill: float = 0.8) -> Tensor:
     """The patches of one channel as pictures (k, 3, h, w), cut out of the images that `top_patches` saw.
 
     size: to which files are resized, the same as for `top_patches`. fill: grey value of what lies beyond the border.

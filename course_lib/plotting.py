@@ -55,10 +55,15 @@ class Shown:
         return {f"image/{self.format}": data, "text/plain": "<figure>"}
 
 
-def heat(maps: Tensor) -> Tensor:
-    """Maps (n, 1, h, w), at least 0, as pictures (n, 3, h, w): black is 0, light the map's own 99.5th percentile."""
-    top = maps.flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)[:, None, None, None]
-    return _colour(maps / top, "inferno")
+def heat(maps: Tensor, *, shared: bool = False) -> Tensor:
+    """Maps (n, 1, h, w), at least 0, as pictures (n, 3, h, w): black is 0, light the 99.5th percentile.
+
+    Each map has its own percentile, or all have one if `shared`, so that strong maps look stronger.
+    """
+    top = maps.flatten(1).quantile(0.995, dim=1)
+    if shared:
+        top = maps.flatten().sort().values[int(0.995 * (maps.numel() - 1))].expand(len(maps))
+    return _colour(maps / top.clamp(min=1e-12)[:, None, None, None], "inferno")
 
 
 def signed(maps: Tensor) -> Tensor:

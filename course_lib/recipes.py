@@ -50,18 +50,21 @@ def maximize_activation(
         transform = compose(jitter(side // 16), scale(0.9, 1.1), rotate(10))
     climb = partial(minimize, loss=-1 * activation(layer, channel, at), image=unknown.to(device), transform=transform)
     features = Taps(net, layer)
-    if _silent(features, unknown, layer, channel):
+    if _silent(features, unknown, layer, channel, at):
         climb(_redirected(features), steps=WAKING, **options | {"progress": False})
     return climb(features, steps=steps, **options)
 
 
 @torch.no_grad()
-def _silent(features: Taps, image: Image, layer: str, channel: int | Tensor) -> bool:
-    """Whether some unit answers nothing but zeros to the start."""
+def _silent(features: Taps, image: Image, layer: str, channel: int | Tensor, at: tuple[int, int] | None) -> bool:
+    """Whether some unit, or the one at that place, answers nothing but zeros to the start."""
     a = features(image())[layer]  # (n, c) or (n, c, h, w)
     check_choice(channel, len(a), a.shape[1], f"channel of layer {layer!r}")
     chosen = torch.as_tensor(channel).expand(len(a))
-    return bool((a[torch.arange(len(a)), chosen].reshape(len(a), -1) == 0).all(1).any())
+    maps = a[torch.arange(len(a)), chosen]  # (n,) or (n, h, w)
+    if at is not None and maps.dim() == 3:
+        maps = maps[:, at[0] : at[0] + 1, at[1] : at[1] + 1]
+    return bool((maps.reshape(len(a), -1) == 0).all(1).any())
 
 
 def _redirected(features: Taps) -> Callable[[Tensor], dict[str, Tensor]]:

@@ -1,1 +1,224 @@
 """Sliders and pickers over the functions below; the only place that imports ipywidgets."""
+
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+from zlib import crc32
+
+import ipywidgets
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib import data, plotting, world
+from course_lib.energy import total_variation
+from course_lib.errors import check_choice, unknown
+from course_lib.images import jitter
+from course_lib.models import Network
+from course_lib.patches import TopPatches, crops, slopes, top_patches
+from course_lib.recipes import maximize_activation
+from course_lib.taps import Taps, receptive_field
+
+KINDS = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Linear)  # what one can look into
+SIDE = 180  # pixels of a picture on the screen
+
+
+def explorer(
+    net: Network, images: data.Pictures | None = None, pictures: Mapping[str, Tensor] | None = None
+) -> "Explorer":
+    """Look into a network: choose a picture, a layer and a channel (after the toolbox of Yosinski 2015).
+
+    Shows the channel's activation map, its top patches among `images`, what excites it in them (guided
+    backpropagation), a picture synthesised for it, and the maps of all channels of the layer.
+
+    images: what the top patches are chosen from, anything that `top_patches` walks; by default 300 drawn scenes.
+    pictures: name -> (1, 3, h, w) in [0, 1], for the list; by default drawn scenes and photographs.
+    Needs ipywidgets 7 or 8, in Jupyter, JupyterLab, VS Code or Colab. For a page without a kernel, see `record`.
+    """
+    return Explorer(net, images, pictures)
+
+
+class Explorer(ipywidgets.VBox):
+    """What `explorer` shows. `record` gives a form of it that needs no kernel."""
+
+    def __init__(self, net: Network, images: data.Pictures | None, pictures: Mapping[str, Tensor] | None):
+        self.net = net
+        self.device = next(net.parameters()).device
+        self.images = world.draw(300, seed=4, size=net.image_size).images if images is None else images
+        self.pictures = dict(_examples(net) if pictures is None else pictures)
+        self.layers = _layers(net)
+        self.tops: dict[str, TopPatches] = {}  # of the layers seen so far
+        self.units: dict[tuple[str, int], list[str]] = {}  # the figures of the units seen so far
+
+        self.picture = ipywidgets.Dropdown(options=list(self.pictures), description="picture")
+        self.upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="upload")
+        self.layer = ipywidgets.Dropdown(
+            options=list(self.layers), value=list(self.layers)[len(self.layers) // 2], description="layer"
+        )
+        self.channel = ipywidgets.BoundedIntText(value=0, min=0, description="channel")
+        self.about, self.unit, self.all_channels = (ipywidgets.HTML() for _ in range(3))
+        controls = ipywidgets.Box(
+            [self.picture, self.upload, self.layer, self.channel], layout=ipywidgets.Layout(flex_flow="row wrap")
+        )
+        super().__init__([controls, self.about, self.unit, self.all_channels])
+        self.show()
+        for control in (self.picture, self.layer, self.channel):
+            control.observe(self.show, "value")
+        self.upload.observe(self._uploaded, "value")
+
+    def show(self, change: Any = None) -> None:
+        """Bring the figures up to date with what is chosen."""
+        layer = self.layer.value
+        channels = self.layers[layer]
+        if self.channel.max != channels - 1:  # sets the value too, where it is too large now
+            self.channel.max = channels - 1
+        channel = min(self.channel.value, channels - 1)
+        self.about.value = self.describe(layer, channel)
+        self.unit.value = _row(self.figures(layer, channel))
+        self.all_channels.value = self._maps(layer)
+
+    def describe(self, layer: str, channel: int) -> str:
+        field = receptive_field(self.net, layer)
+        sees = "the whole picture" if field.stride == 0 else f"{_pixels(field.size)} pixels, {field.stride} apart"
+        return (
+            f"<b>{escape(self.net.name)}, {escape(layer)}, channel {channel}</b> "
+            f"of {self.layers[layer]}; each unit sees {sees}"
+        )
+
+    def figures(self, layer: str, channel: int) -> list[str]:
+        """The picture and the channel's map of it, top patches, what excites the channel there, what it prefers."""
+        x = self.pictures[self.picture.value].to(self.device)
+        with torch.no_grad():
+            a = Taps(self.net, layer)(x)[layer][:, channel]
+        if a.dim() == 1:
+            activation = f"activation {float(a):.3g}"
+            shown = _figure(x, f"the picture {self.picture.value}", f"{self.picture.value}: {activation}", SIDE)
+            return [shown, *self._of_unit(layer, channel)]
+        heat = F.interpolate(plotting.heat(a[:, None]), x.shape[2:])
+        alt = f"the activation map of channel {channel} of {layer} for {self.picture.value}, bright where it is active"
+        both = torch.cat([x.clamp(0, 1), torch.ones_like(x[..., :4]), heat], 3)
+        caption = f"{self.picture.value}, and where the channel is active (largest {float(a.max()):.3g})"
+        return [_figure(both, alt, caption, 2 * SIDE), *self._of_unit(layer, channel)]
+
+    def record(self, units: Sequence[tuple[str, int, str]]) -> "Recorded":
+        """These units, each (layer, channel, what to say of it), as tabs that need no kernel, script or network."""
+        for layer, channel, _ in units:
+            if layer not in self.layers:
+                raise unknown("layer", layer, self.layers)
+            check_choice(channel, 1, self.layers[layer], f"channel of layer {layer!r}")
+        panels = [(f"{layer} · {c}", escape(says) + _row(self.figures(layer, c))) for layer, c, says in units]
+        return Recorded(panels)
+
+    def _of_unit(self, layer: str, channel: int) -> list[str]:
+        """The figures that do not depend on the picture."""
+        if (layer, channel) in self.units:
+            return self.units[layer, channel]
+        if layer not in self.tops:
+            self.tops[layer] = top_patches(self.net, layer, self.images, 9, progress=False)
+        size, unit = self.net.image_size, f"channel {channel} of {layer}"
+        top = crops(self.tops[layer], self.images, channel, size=size)
+        guided = plotting.gradient_picture(slopes(self.net, layer, self.tops[layer], self.images, channel))
+        preferred = plotting.sheet(self._preferred(layer, channel), 1, side=SIDE, gap=0)
+        self.units[layer, channel] = [
+            _figure(
+                _nine(top), f"the nine patches that excite {unit} most", "top patches (grey: beyond the border)", SIDE
+            ),
+            _figure(_nine(guided), f"what excites {unit} in its nine top patches", "what excites it there", SIDE),
+            _figure(preferred, f"a picture synthesised to excite {unit}", "synthesised for it", SIDE),
+        ]
+        return self.units[layer, channel]
+
+    def _preferred(self, layer: str, channel: int) -> Tensor:
+        """What one unit in the middle likes best, as far as it sees; a fully connected unit sees everything."""
+        side = self.net.image_size
+        with torch.no_grad():
+            places = Taps(self.net, layer)(torch.zeros(1, 3, side, side, device=self.device))[layer].shape[2:]
+        at = (places[0] // 2, places[1] // 2) if places else None
+        options: dict[str, Any] = {"steps": 64, "regularizer": 0.01 * total_variation(), "progress": False}
+        if not at:
+            return maximize_activation(self.net, layer, channel, **options).image.cpu()
+        top, left, bottom, right = receptive_field(self.net, layer).box(*at)
+        options["transform"] = jitter((bottom - top) // 12)  # a unit that sees little must not be moved by much
+        image = maximize_activation(self.net, layer, channel, at=at, **options).image.cpu()
+        return image[..., max(top, 0) : bottom, max(left, 0) : right]
+
+    def _maps(self, layer: str) -> str:
+        """The maps of all channels of a layer, one scale for all."""
+        x = self.pictures[self.picture.value].to(self.device)
+        with torch.no_grad():
+            a = Taps(self.net, layer)(x)[layer][0]
+        if a.dim() == 1:
+            return ""
+        maps = plotting.heat(a[:, None], shared=True)
+        caption = f"all {len(a)} channels of {layer}, from channel 0 in the upper left, 16 a row"
+        return _figure(plotting.sheet(maps.cpu(), 16, side=40, gap=3), caption, caption, 4 * SIDE)
+
+    def _uploaded(self, change: Any) -> None:
+        files = self.upload.value.values() if isinstance(self.upload.value, dict) else self.upload.value  # 7, 8
+        for file in files:
+            name = file.get("name") or file["metadata"]["name"]
+            try:
+                self.pictures[name] = data.read(io.BytesIO(bytes(file["content"])), self.net.image_size)
+            except ValueError:
+                self.about.value = f"<b>{escape(name)} cannot be read as a picture.</b>"
+                continue
+            self.picture.options = list(self.pictures)
+            self.picture.value = name
+
+
+class Recorded:
+    """Tabs of HTML and CSS alone: (title, content) each."""
+
+    STYLE = (
+        ".recorded{display:flex;flex-wrap:wrap;gap:.4em 1em}.recorded .panel{display:none;order:1;width:100%}"
+        ".recorded input:checked+label+.panel{display:block}"
+        ".recorded input:checked+label{font-weight:bold;text-decoration:underline}"
+    )
+
+    def __init__(self, panels: Sequence[tuple[str, str]]):
+        self.panels = panels
+
+    def _repr_html_(self) -> str:
+        name = f"recorded-{crc32(repr(self.panels).encode())}"  # the same in every run
+        tabs = [
+            f'<input type="radio" name="{name}" id="{name}-{i}"{" checked" if i == 0 else ""}>'
+            f'<label for="{name}-{i}">{escape(title)}</label><div class="panel">{content}</div>'
+            for i, (title, content) in enumerate(self.panels)
+        ]
+        return f'<style>{self.STYLE}</style><div class="recorded" role="group" aria-label="units">{"".join(tabs)}</div>'
+
+
+def _figure(picture: Tensor, alt: str, caption: str, width: int) -> str:
+    return (
+        f'<figure style="margin:0;width:{width}px;max-width:100%"><img alt="{escape(alt)}" '
+        f'src="{plotting.data_uri(picture)}" style="width:100%;display:block">'
+        f'<figcaption style="font-size:.85em;line-height:1.3">{escape(caption)}</figcaption></figure>'
+    )
+
+
+def _row(figures: Sequence[str]) -> str:
+    return f'<div style="display:flex;flex-wrap:wrap;gap:12px;margin:.5em 0">{"".join(figures)}</div>'
+
+
+def _nine(tiles: Tensor) -> Tensor:
+    return plotting.sheet(tiles, 3, side=SIDE // 3, gap=3)
+
+
+def _pixels(size: int | tuple[int, int]) -> str:
+    return f"{size} x {size}" if isinstance(size, int) else f"{size[0]} x {size[1]}"
+
+
+def _examples(net: Network) -> dict[str, Tensor]:
+    scenes = world.draw(6, seed=21, size=net.image_size)
+    drawn = {f"scene {i}: {world.SHAPES[scenes.labels[i]]}": scenes.images[i : i + 1] for i in range(len(scenes))}
+    photographs = {name: data.photograph(name, net.image_size) for name in data.photographs()}
+    return drawn | photographs if net.classes == world.SHAPES else photographs | drawn
+
+
+@torch.no_grad()
+def _layers(net: Network) -> dict[str, int]:
+    """The layers that one can look into, with their numbers of channels, in the order of the network."""
+    names = [name for name, module in net.named_modules() if name and isinstance(module, KINDS)]
+    x = torch.zeros(1, 3, net.image_size, net.image_size, device=next(net.parameters()).device)
+    return {name: a.shape[1] for name, a in Taps(net, *names)(x).items()}

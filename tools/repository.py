@@ -24,14 +24,14 @@ def notebooks() -> list[Path]:
 def first_cell() -> str:
     """The first code cell of every notebook.
 
-    `--no-deps`, and pinned to a tag: Colab has everything else, and replacing any of it forces a restart.
+    `--no-deps`, and pinned to a tag: Colab has everything but openTSNE, and replacing any of it forces a restart.
     """
     return (
         "# In Colab this installs the course's package; elsewhere it does nothing.\n"
         "import sys\n"
         "\n"
         'if "google.colab" in sys.modules:\n'
-        f'    %pip install --quiet --no-deps "course-lib @ git+{URL}@v{VERSION}"'
+        f'    %pip install --quiet --no-deps openTSNE "course-lib @ git+{URL}@v{VERSION}"'
     )
 
 

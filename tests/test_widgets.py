@@ -1,0 +1,197 @@
+"""The explorer: its figures, its recorded form, and the live one in a browser against a Jupyter server."""
+
+import base64
+import io
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from course_lib import widgets, world
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def images(html):
+    """(alternative text, bytes) of each picture."""
+    found = re.findall(r'<img alt="([^"]*)" src="data:image/jpeg;base64,([^"]+)"', html)
+    return [(alt, base64.b64decode(data)) for alt, data in found]
+
+
+@pytest.fixture(scope="module")
+def explorer(coursenet):
+    return widgets.explorer(coursenet, images=world.draw(40, seed=9).images)
+
+
+def test_the_layers_are_those_of_the_network_with_their_channels(explorer):
+    assert list(explorer.layers)[:3] == ["conv1", "relu1", "pool1"]
+    assert explorer.layers["conv1"] == 32 and explorer.layers["fc8"] == 10
+
+
+def test_another_channel_layer_or_picture_shows_other_figures(explorer):
+    explorer.layer.value, explorer.channel.value = "relu2", 3
+    before = explorer.unit.value
+    explorer.channel.value = 4
+    after = explorer.unit.value
+    assert [alt for alt, _ in images(before)] != [alt for alt, _ in images(after)]
+    assert all(a != b for (_, a), (_, b) in zip(images(before), images(after), strict=True))
+    explorer.picture.value = "coffee"
+    assert images(explorer.unit.value)[0] != images(after)[0]
+    assert images(explorer.unit.value)[1:] == images(after)[1:]  # these depend on the unit alone
+
+
+def test_a_layer_with_fewer_channels_keeps_the_choice_in_range(explorer):
+    explorer.layer.value, explorer.channel.value = "relu3", 90
+    explorer.layer.value = "fc8"
+    assert explorer.channel.value == explorer.channel.max == 9
+    assert "channel 9</b> of 10" in explorer.about.value
+    assert explorer.all_channels.value == ""  # no maps there
+
+
+def test_every_figure_is_a_picture_with_a_description(explorer):
+    explorer.layer.value = "relu3"
+    shown = images(explorer.unit.value) + images(explorer.all_channels.value)
+    assert len(shown) == 5
+    for alt, data in shown:
+        assert len(alt) > 20
+        assert Image.open(io.BytesIO(data)).width >= 96
+
+
+@pytest.mark.parametrize("version", [7, 8])
+def test_an_uploaded_picture_is_shown(explorer, version):
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 40), (200, 30, 30)).save(buffer, "png")
+    name = f"red{version}.png"
+    file = {"content": buffer.getvalue(), "metadata": {"name": name}}
+    if version == 8:  # a tuple, where ipywidgets 7 had a dictionary by name
+        file = {"content": memoryview(buffer.getvalue()), "name": name}
+
+    class Upload:
+        value = (file,) if version == 8 else {name: file}
+
+    real = explorer.upload
+    try:
+        explorer.upload = Upload()
+        explorer._uploaded(None)
+    finally:
+        explorer.upload = real
+    assert explorer.picture.value == name
+    assert torch.allclose(explorer.pictures[name][0, :, 0, 0] * 255, torch.tensor([200.0, 30, 30]), atol=0.5)
+
+
+def test_a_broken_upload_is_named_and_changes_nothing(explorer):
+    chosen = explorer.picture.value
+
+    class Upload:
+        value = ({"name": "broken.png", "content": b"no picture"},)
+
+    real = explorer.upload
+    try:
+        explorer.upload = Upload()
+        explorer._uploaded(None)
+    finally:
+        explorer.upload = real
+    assert "broken.png" in explorer.about.value
+    assert explorer.picture.value == chosen
+
+
+def test_the_recorded_form_is_html_alone_and_the_same_twice(explorer):
+    units = [("relu2", 3, "an edge"), ("fc8", 1, "the <class> square")]
+    html = explorer.record(units)._repr_html_()
+    assert html == explorer.record(units)._repr_html_()
+    assert "<script" not in html and "http" not in html
+    assert html.count('type="radio"') == 2 and html.count("checked>") == 1
+    assert "the &lt;class&gt; square" in html
+    assert len(images(html)) == 8
+
+
+def test_recording_an_unknown_unit_is_refused(explorer):
+    with pytest.raises(ValueError, match="no layer 'relu9'"):
+        explorer.record([("relu9", 0, "")])
+    with pytest.raises(ValueError, match="channel of layer 'fc8'.*0 to 9"):
+        explorer.record([("fc8", 10, "")])
+
+
+# --- live -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def jupyter(tmp_path_factory):
+    """The address of a JupyterLab server on a folder with a notebook that shows an explorer."""
+    folder = tmp_path_factory.mktemp("lab")
+    cell = nbformat.v4.new_code_cell(
+        "from course_lib import models, widgets, world\n"
+        "widgets.explorer(models.load('coursenet'), images=world.draw(40, seed=9).images)"
+    )
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), folder / "explorer.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", "--IdentityProvider.token=", f"--ServerApp.port={port}"]
+    options += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None", "--LabApp.check_for_updates_class="]
+    with (folder / "log.txt").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options[:-1]], stdout=log, stderr=subprocess.STDOUT, cwd=folder
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"{address}/api/status", timeout=1).close()
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            else:
+                pytest.fail((folder / "log.txt").read_text()[-2000:])
+            yield address
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install chromium to test the live explorer")
+def test_in_a_live_notebook_a_layer_and_a_channel_are_chosen_and_the_picture_changes(jupyter, tmp_path):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1100})
+        page.goto(f"{jupyter}/lab/tree/explorer.ipynb")
+        page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # the kernel is there
+        page.locator(".jp-Cell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        pictures = page.locator(".jupyter-widgets figure img")
+        pictures.first.wait_for(timeout=120_000)
+
+        def shown():
+            return [picture.get_attribute("src") for picture in pictures.all()]
+
+        def choose(act):
+            before = shown()
+            act()
+            changed = "old => [...document.querySelectorAll('.jupyter-widgets figure img')].map(i => i.src)[2] != old"
+            page.wait_for_function(changed, arg=before[2], timeout=60_000)
+            return before
+
+        selects = page.locator(".jupyter-widgets select")
+        before = choose(lambda: selects.nth(1).select_option("relu2"))
+        assert all(a != b for a, b in zip(before, shown(), strict=True))
+        assert "relu2, channel 0" in page.locator(".jupyter-widgets").first.inner_text()
+        number = page.locator(".jupyter-widgets input[type=number]")
+
+        def type_channel():
+            number.fill("7")
+            number.press("Enter")
+
+        choose(type_channel)
+        assert "relu2, channel 7" in page.locator(".jupyter-widgets").first.inner_text()
+        page.screenshot(path=str(tmp_path / "explorer.png"))
+        browser.close()
