@@ -55,12 +55,13 @@ def read(path: str | Path | BinaryIO, size: int | None = 224) -> Tensor:
     Upright as the camera noted (EXIF). Grey becomes RGB, 16 bits keep their range, transparent pixels show white.
     Raises FileNotFoundError for no file, ValueError that names it for one that is broken, cut short, or no picture.
     """
+    require(size is None or size >= 1, f"size must be at least 1, got {size}")
     try:
         with Image.open(path) as picture:
             return _tensor(_rgb(ImageOps.exif_transpose(picture)), size)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow has no single one
+    except Exception as error:  # what a damaged file makes Pillow raise has no common class
         raise ValueError(f"{path} cannot be read as a picture: {error}") from error
 
 
@@ -94,9 +95,9 @@ def _collection(pictures: Pictures, size: int | None) -> Any:
     """Something with a length whose item i is picture i, (3, h, w), or a tuple that begins with it."""
     if isinstance(pictures, str | Path):
         return _Files(folder(pictures), size)
-    if isinstance(pictures, Sequence):
+    if isinstance(pictures, Sequence) and all(isinstance(file, str | Path) for file in pictures):
         return _Files(pictures, size)
-    if not (hasattr(pictures, "__len__") and hasattr(pictures, "__getitem__")):
+    if isinstance(pictures, Sequence) or not (hasattr(pictures, "__len__") and hasattr(pictures, "__getitem__")):
         raise TypeError(
             f"pictures are a tensor (n, 3, h, w), a folder, a list of files or a Dataset with a length, "
             f"got {type(pictures).__name__}"

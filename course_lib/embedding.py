@@ -108,7 +108,10 @@ def _file(path: Path, n: int, d: int) -> Tensor:
             table[start : start + BLOCK] = np.nan
         table.flush()
         new.rename(path)
-    table = np.load(path, mmap_mode="r+")
+    try:
+        table = np.load(path, mmap_mode="r+")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not a .npy file of codes: {error}") from error
     if table.shape != (n, d) or table.dtype != np.float32:
         raise ValueError(f"{path} holds {table.dtype} {table.shape}, but these codes are float32 {(n, d)}")
     return torch.from_numpy(table)
@@ -137,29 +140,46 @@ def nearest(codes: Tensor, query: Tensor, k: int, metric: str = "cosine") -> tup
     require(query.shape[1] == d, f"codes have {d} numbers and queries {query.shape[1]}")
     require(1 <= k <= n, f"k must be from 1 to the number of codes, {n}, got {k}")
 
-    cosine = metric == "cosine"
-    # Differences of large squares lose their digits, so distances are measured from the middle of the codes
-    centre = codes.new_zeros(d) if cosine else codes[:: max(1, n // 1000)].mean(0)
+    if metric == "cosine":
+        best, indices, _ = _search(codes, query, k, cosine=True)
+        return (best / _nonzero(query.norm(dim=1), "query")[:, None]).clamp(-1, 1), indices
+    # Distances are measured from the middle of the codes, and where the differences of squares would lose their
+    # digits all the same (codes far apart, neighbours close), once more with twice the digits
+    centre = codes[:: max(1, n // 1000)].mean(0)
+    _, indices, longest = _search(codes, query, k, centre=centre)
+    distances = (codes[indices] - query[:, None]).norm(dim=2)  # (q, k), without the squares' rounding
+    lost = torch.finfo(codes.dtype).eps * (longest + (query - centre).norm(dim=1)) ** 2
+    if codes.dtype != torch.double and bool((lost > 1e-4 * distances[:, -1] ** 2).any()):
+        _, indices, _ = _search(codes, query.double(), k, centre=centre.double())
+        distances = (codes[indices] - query[:, None]).norm(dim=2)
+    distances, order = distances.sort(dim=1, stable=True)
+    return distances, indices.gather(1, order)
+
+
+def _search(
+    codes: Tensor, query: Tensor, k: int, *, cosine: bool = False, centre: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor, float]:
+    """The k best scores of each query, whose codes they are, and the greatest distance of a code from the centre.
+
+    A score is <a, b> / |b|, or -|a - b|^2 but for |a|^2. The arithmetic is in the dtype of the query.
+    """
     origin = query - centre
     best, indices = origin.new_empty(len(query), 0), torch.empty(len(query), 0, dtype=torch.long, device=codes.device)
-    for start in range(0, n, BLOCK):
-        block = codes[start : start + BLOCK]
+    longest = 0.0
+    for start in range(0, len(codes), BLOCK):
+        block = codes[start : start + BLOCK].to(query.dtype)
         block = block if cosine else block - centre
         lengths = torch.linalg.vector_norm(block, dim=1)
         if not lengths.isfinite().all():
             _finite(codes)  # which raises, with every row that is at fault
-        # 2 <a, b> - |b|^2 orders as -|a - b|^2 does
+        longest = max(longest, float(lengths.max()))
         scores = origin @ block.mT
         scores = scores / _nonzero(lengths, "code") if cosine else 2 * scores - lengths.square()
         top, where = scores.topk(min(k, len(block)), dim=1)
         best, indices = torch.cat([best, top], 1), torch.cat([indices, where + start], 1)
         best, kept = best.topk(min(k, best.shape[1]), dim=1)
         indices = indices.gather(1, kept)
-    if cosine:
-        return (best / _nonzero(query.norm(dim=1), "query")[:, None]).clamp(-1, 1), indices
-    distances = (codes[indices] - query[:, None]).norm(dim=2)  # (q, k), again, without the squares' rounding
-    distances, order = distances.sort(dim=1, stable=True)
-    return distances, indices.gather(1, order)
+    return best, indices, longest
 
 
 def _nonzero(lengths: Tensor, what: str) -> Tensor:
@@ -177,6 +197,7 @@ def pca(codes: Tensor, components: int = 2) -> Tensor:
     """
     codes = _finite(codes)
     require(1 <= components <= min(codes.shape), f"components must be from 1 to {min(codes.shape)}, got {components}")
+    require(bool((codes != codes[0]).any()), "all codes are the same, so no direction has variance")
     return torch.from_numpy(PCA(components, svd_solver="full").fit_transform(codes.cpu().numpy()))
 
 
@@ -207,20 +228,23 @@ def tsne(codes: Tensor, perplexity: float = 30.0, seed: int = 0) -> Tensor:
 def place(new: Tensor, codes: Tensor, points: Tensor, perplexity: float = 30.0, seed: int = 0) -> Tensor:
     """Where new codes (m, d) belong in the map `points` (n, 2) of old codes (n, d): (m, 2). The old points stay.
 
-    Each starts at the median of its nearest old codes and moves by t-SNE's forces (Polican 2019, openTSNE).
+    Each starts at the median of its nearest old codes and moves by t-SNE's forces (Poličar 2023), as openTSNE does it.
     """
     require(len(points) == len(codes), f"the map has {len(points)} points for {len(codes)} codes")
     new = _finite(new, "new codes")
     affinities = _affinities(codes, perplexity, seed)
     old = openTSNE.TSNEEmbedding(points.numpy().copy(), affinities, negative_gradient_method="bh", random_state=seed)
-    return torch.from_numpy(np.asarray(old.transform(new.cpu().double().numpy(), perplexity=5)).copy())
+    placed = np.asarray(old.transform(new.cpu().double().numpy(), perplexity=5))
+    middle = (points.amin(0) + points.amax(0)) / 2  # which openTSNE has moved to the origin
+    return torch.from_numpy(placed.copy()) + middle
 
 
 def grid(points: Tensor, rows: int, columns: int) -> Tensor:
     """Give each point (n, 2) its own cell of a picture grid: (rows, columns) of point numbers, -1 in empty cells.
 
-    x runs along the columns, y up the rows. The sum of squared ways from the points, stretched to fill the grid, to
-    their cells is the least possible (an assignment problem, solved exactly by SciPy: seconds up to some thousands).
+    x runs along the columns, y up the rows. The points are stretched to fill the grid, and the sum of their squared ways
+    to their cells, in the unit square, is the least possible: an assignment problem, solved exactly by SciPy in seconds
+    up to some thousands.
     Raises ValueError for more points than cells: none is left out.
     """
     points = _finite(points, "points").cpu().double()
@@ -266,6 +290,8 @@ def skip_gram(
     Deviations: Adam with batches instead of single steps of falling rate; the window is always full; frequent words
     are not thinned out. Raises ValueError where no sequence has two words.
     """
+    for name, value in {"dim": dim, "window": window, "negatives": negatives}.items():
+        require(value >= 1, f"{name} must be at least 1, got {value}")
     frequency = Counter(word for sequence in sequences for word in sequence)
     words = tuple(sorted(frequency, key=lambda word: (-frequency[word], str(word))))
     number = {word: i for i, word in enumerate(words)}

@@ -83,18 +83,18 @@ def explained(values: Tensor, factor: Tensor) -> Tensor:
 def colour_energy(filters: Tensor) -> Tensor:
     """Share of the squared weights of RGB filters (n, 3, h, w) that is colour and not grey: (n,) in [0, 1].
 
-    1 - 3 |mean over RGB|^2 / |w|^2. A grey filter has 0; independent random weights have 2/3 on average.
+    1 - 3 |mean over RGB|^2 / |w|^2. A grey or an empty filter has 0, independent random weights 2/3 on average.
     """
     require(filters.dim() == 4 and filters.shape[1] == 3, f"filters are (n, 3, h, w), got {tuple(filters.shape)}")
-    grey = 3 * filters.mean(1).square().sum((1, 2))
-    return 1 - grey / filters.square().sum((1, 2, 3)).clamp(min=1e-30)
+    colour = (filters - filters.mean(1, keepdim=True)).square().sum((1, 2, 3))  # what is left without the grey
+    return colour / filters.square().sum((1, 2, 3)).clamp(min=1e-30)
 
 
 def orientation_energy(filters: Tensor) -> Tensor:
     """How much the spectrum of filters (n, c, h, w) lies along one direction: (n,) in [0, 1].
 
     |sum P exp(2 i theta)| / sum P over spatial frequencies between 0 and Nyquist, P the power and theta the direction:
-    1 for a grating or an edge, 0 for a blob and, but for chance, for noise.
+    near 1 for a grating, above 1/2 for a step, 0 for a blob and, but for chance, for noise.
     """
     require(filters.dim() == 4, f"filters are (n, c, h, w), got {tuple(filters.shape)}")
     side = 64  # zero-padded: a small filter has few frequencies of its own

@@ -64,12 +64,15 @@ def top_patches(
         found = values, places, torch.tensor(numbers, device=device)[:, None].expand_as(places)
         best = _best(k, [torch.cat(pair) for pair in zip(best, found, strict=True)] if best else found)
         sides.add((*pictures.shape[2:], *maps.shape[2:]))
-    require(bool(best), "no picture could be read")
+    readable = len(best[0]) if best else 0
+    require(readable == k, f"only {readable} pictures could be read, and k is {k}")
     require(len(sides) == 1, "the pictures differ in size from batch to batch; give one size")
     values, places, index = (table.mT.cpu() for table in best)
     require(bool(values.isfinite().all()), f"layer {layer!r} answers with values that are not finite")
     height, width, _, across = sides.pop()
-    return TopPatches(values, index, _boxes(receptive_field(net, layer, height), places, across, (height, width)))
+    return TopPatches(
+        values, index, _boxes(receptive_field(net, layer, (height, width)), places, across, (height, width))
+    )
 
 
 def _best(k: int, candidates: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -88,14 +91,22 @@ def _boxes(field: ReceptiveField, places: Tensor, across: int, size: tuple[int, 
     return first + steps * (second - first)
 
 
-def crops(found: TopPatches, images: Pictures, channel: int, *, size: int | None = 224, fill: float = 0.8) -> Tensor:
+def crops(
+    found: TopPatches,
+    images: Pictures,
+    channel: int,
+    *,
+    ranks: Sequence[int] | None = None,
+    size: int | None = 224,
+    fill: float = 0.8,
+) -> Tensor:
     """The patches of one channel as pictures (k, 3, h, w), cut out of the images that `top_patches` saw.
 
-    size: to which files are resized, the same as for `top_patches`. fill: grey value of what lies beyond the border.
+    ranks: which of the k, by default all. size: to which files are resized, the same as for `top_patches`. fill: grey
+    value of what lies beyond the border.
     """
-    check_choice(channel, 1, len(found.values), "channel")
-    pictures = pick(images, found.index[channel].tolist(), size)
-    return torch.stack([_crop(x, box, fill) for x, box in zip(pictures, found.boxes[channel].tolist(), strict=True)])
+    pictures, boxes = _chosen(found, images, channel, ranks, size)
+    return torch.stack([_crop(x, box, fill) for x, box in zip(pictures, boxes, strict=True)])
 
 
 def slopes(
@@ -106,23 +117,33 @@ def slopes(
     channel: int,
     rule: str = "guided",
     *,
+    ranks: Sequence[int] | None = None,
     size: int | None = None,
     fill: float = 0.0,
 ) -> Tensor:
     """What in each patch of a channel excites it: signed gradients (k, 3, h, w) of its best unit, cropped alike.
 
-    rule: how ReLUs pass the gradient back; "guided" gives the rows of Springenberg 2015, figure 3.
+    rule: how ReLUs pass the gradient back; "guided" gives the rows of Springenberg 2015, figure 3. ranks, size and
+    fill as in `crops`.
     """
-    check_choice(channel, 1, len(found.values), "channel")
-    pictures = pick(images, found.index[channel].tolist(), size or getattr(net, "image_size", 224))
+    pictures, boxes = _chosen(found, images, channel, ranks, size or getattr(net, "image_size", 224))
     device, taps = next(net.parameters()).device, Taps(net, layer)
     cut = []
-    for x, box in zip(pictures.to(device)[:, None], found.boxes[channel].tolist(), strict=True):
+    for x, box in zip(pictures.to(device)[:, None], boxes, strict=True):
         with torch.no_grad():
             unit = taps(x)[layer][0, channel]  # () or (h, w)
         at = None if unit.dim() == 0 else divmod(int(unit.argmax()), unit.shape[1])
         cut.append(_crop(gradient(net, x, channel, rule, layer=layer, at=at)[0], box, fill))
     return torch.stack(cut).cpu()
+
+
+def _chosen(
+    found: TopPatches, images: Pictures, channel: int, ranks: Sequence[int] | None, size: int | None
+) -> tuple[Tensor, list[list[int]]]:
+    """The pictures of these patches, and their boxes."""
+    check_choice(channel, 1, len(found.values), "channel")
+    rows = slice(None) if ranks is None else list(ranks)
+    return pick(images, found.index[channel][rows].tolist(), size), found.boxes[channel][rows].tolist()
 
 
 def _crop(x: Tensor, box: list[int], fill: float) -> Tensor:

@@ -185,29 +185,61 @@ class ReceptiveField:
 
 
 @torch.no_grad()
-def receptive_field(net: nn.Module, layer: str, size: int | None = None) -> ReceptiveField:
+def receptive_field(net: nn.Module, layer: str, size: int | tuple[int, int] | None = None) -> ReceptiveField:
     """What part of the picture a unit of that layer can see: kernels, strides, padding, dilation, branches.
 
     A window of k places, d apart, over units that see r pixels and lie s pixels apart sees r + (k - 1) d s pixels;
     where branches meet, the boxes are united (Araujo 2019). The calls of a forward pass are followed as they run, so
     every block and every spelling counts.
 
-    size: side of the pictures, by default the network's image_size or 224. It matters only to layers that look at
+    size: of the pictures, by default the network's image_size or 224. It matters only to layers that look at
     everything: their box spans what all units below can see, padding included (the convention behind AlexNet's 355
     for fc6). Layers that regroup places, like the windows of a transformer, count as looking at everything.
 
-    Raises ValueError for an unknown layer, one that does not depend on the picture, or one behind an upsampling.
+    The answer is put to a test: the unit in the middle must not change with what lies outside its box. Raises
+    ValueError where it does (the network mixes places in a way that is not followed), for an unknown layer, one that
+    does not depend on the picture, or one behind an upsampling.
     """
     kernel = next((p for p in net.parameters() if p.dim() == 4), torch.zeros(1, 3, 1, 1))
-    side: int = size or getattr(net, "image_size", 224)  # type: ignore[assignment]
-    x = kernel.new_zeros(1, kernel.shape[1], side, side)
+    height, width = _two(size or getattr(net, "image_size", 224))
+    x = kernel.new_zeros(1, kernel.shape[1], height, width)
+    taps = Taps(net, layer)
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()  # batch statistics and dropout would mix or change what is followed
+    try:
+        return _follow(taps, layer, x)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _follow(taps: Taps, layer: str, x: Tensor) -> ReceptiveField:
     with _Follow(x) as follow:
-        answer = Taps(net, layer)(x)[layer]
+        answer = taps(x)[layer]
     field = follow.field(answer)
     if field is None:
         raise ValueError(f"layer {layer!r} does not depend on the picture, so it has no receptive field")
     pairs = [(axis.last - axis.first + 1, axis.step, axis.first) for axis in field.axes]
-    return ReceptiveField(*(a if a == b else (a, b) for a, b in zip(*pairs, strict=True)))
+    found = ReceptiveField(*(a if a == b else (a, b) for a, b in zip(*pairs, strict=True)))
+    if field.places(answer) and not _blind_outside(taps, layer, x, field, found):
+        raise ValueError(f"layer {layer!r} mixes places in a way that is not followed: it sees more than {found}")
+    return found
+
+
+def _blind_outside(taps: Taps, layer: str, x: Tensor, field: "_Field", found: ReceptiveField) -> bool:
+    """Whether the unit in the middle of a map stays the same when everything outside its box changes."""
+    generator = torch.Generator().manual_seed(0)
+    picture, other = (torch.rand(x.shape, generator=generator).to(x) for _ in range(2))
+    answer = taps(picture)[layer]
+    middle = [side // 2 for side in field.places(answer)]
+    top, left, bottom, right = (max(edge, 0) for edge in found.box(*middle))
+    other[..., top:bottom, left:right] = picture[..., top:bottom, left:right]
+    rows, columns = (d % answer.dim() for d in field.dims)
+    unit, moved = (
+        a.select(max(rows, columns), middle[columns > rows]).select(min(rows, columns), middle[columns < rows])
+        for a in (answer, taps(other)[layer])
+    )
+    return torch.allclose(unit, moved, rtol=1e-3, atol=1e-4 * float(answer.abs().max()))
 
 
 class _Axis(NamedTuple):
@@ -233,8 +265,10 @@ class _Field(NamedTuple):
     dims: tuple[int, int] = (-2, -1)
 
     def map(self, function: Callable[..., _Axis], *each: Any) -> "_Field":
-        """function(axis, argument of each for that axis), for both axes."""
-        rows, columns = (function(self.axes[i], *(pair[i] for pair in each)) for i in range(2))
+        """function(axis, argument of each for that axis), for both axes; each lists what holds of dimensions -2, -1."""
+        rows, columns = (
+            function(axis, *(pair[d] for pair in each)) for axis, d in zip(self.axes, self.dims, strict=True)
+        )
         return _Field((rows, columns), self.dims)
 
     def places(self, x: Tensor) -> tuple[int, ...]:
@@ -245,7 +279,7 @@ class _Follow(TorchFunctionMode):
     """Follows which part of x each tensor sees, from call to call."""
 
     # By the names of PyTorch's functions. All others are taken to work place by place, as long as the places are there.
-    TURNED = {"permute", "transpose", "movedim", "swapaxes", "swapdims"}
+    TURNED = {"permute", "transpose", "movedim", "swapaxes", "swapdims", "mT", "T"}
     MIXED = {"group_norm", "instance_norm", "matmul", "bmm", "einsum", "roll", "flip", "scaled_dot_product_attention"}
     UNKNOWN = {"conv_transpose2d", "interpolate", "lp_pool2d", "pixel_shuffle", "grid_sample", "fold", "unfold"}
 
@@ -261,27 +295,31 @@ class _Follow(TorchFunctionMode):
         kwargs = kwargs or {}
         answer = func(*args, **kwargs)
         inputs = [(field, x) for x in _tensors((args, kwargs)) if (field := self.field(x)) is not None]
-        for output in _tensors(answer) if inputs else ():
+        changed = args[0] if getattr(func, "__name__", "") == "__setitem__" else answer
+        for output in _tensors(changed) if inputs else ():
             self.seen[id(output)] = output, self._behind(func, args, kwargs, inputs, output)
         return answer
 
     def _behind(self, func: Any, args: Any, kwargs: Any, inputs: list[Any], output: Tensor) -> _Field:
-        name = getattr(func, "__name__", "").rstrip("_")
+        name = getattr(func, "__name__", "").rstrip("_").removesuffix("_with_indices")
+        if name == "__get":  # a property; its name is that of what was asked
+            name = func.__self__.__name__
         field, x = inputs[0]
-        if name in self.UNKNOWN:
+        if name in self.UNKNOWN or "circular" in (*args[2:3], kwargs.get("mode")):
             raise ValueError(f"what a unit behind {name} can see is not a box that moves evenly")
-        if name in WINDOWS:
+        if name in WINDOWS and min(field.dims) >= -2:
             return field.map(_Axis.window, *WINDOWS[name](*args, **kwargs))
         if name == "pad":
-            return field.map(_Axis.window, (1, 1), (1, 1), _before(*args, **kwargs), (1, 1))
-        if name == "adaptive_avg_pool2d" or name == "adaptive_max_pool2d":
+            ones = (1,) * x.dim()
+            return field.map(_Axis.window, ones, ones, _before(*args, **kwargs), ones)
+        if name in ("adaptive_avg_pool2d", "adaptive_max_pool2d") and min(field.dims) >= -2:
             return field.map(_adaptive, x.shape[-2:], output.shape[-2:])
         if name in self.TURNED:
             marked: Tensor = torch.empty([2 + d for d in range(x.dim())], device="meta")  # every size another
             turned = list(func(marked, *args[1:], **kwargs).shape)
             rows, columns = (turned.index(2 + d % x.dim()) - x.dim() for d in field.dims)
             return field._replace(dims=(rows, columns))
-        normalized = len(args[1]) if name == "layer_norm" else 0  # so many of the last dimensions
+        normalized = 1 if name == "linear" else len(args[1]) if name == "layer_norm" else 0  # of the last dimensions
         apart = name not in self.MIXED and normalized < -max(field.dims)
         return _unite(inputs, output, apart)
 
@@ -338,9 +376,9 @@ def _avg_pool(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0
 WINDOWS: dict[str, Callable[..., Any]] = {"conv2d": _convolution, "max_pool2d": _max_pool, "avg_pool2d": _avg_pool}
 
 
-def _before(input: Any, pad: Any, *_: Any, **__: Any) -> tuple[int, int]:
-    """(rows, columns) that F.pad puts above and to the left; it lists the last dimension first."""
-    return (pad[2] if len(pad) > 2 else 0), pad[0]
+def _before(input: Any, pad: Any, *_: Any, **__: Any) -> list[int]:
+    """What F.pad puts before each dimension; it lists the last one first, and leaves out the first ones."""
+    return ([0] * input.dim() + list(pad)[::2][::-1])[-input.dim() :]
 
 
 def _adaptive(axis: _Axis, before: int, after: int) -> _Axis:

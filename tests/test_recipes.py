@@ -59,6 +59,16 @@ def test_silent_units_are_woken(coursenet):
     assert (answers > 1).sum() >= 10
 
 
+def test_a_unit_that_is_silent_at_its_place_is_woken_though_the_channel_is_not(coursenet):
+    taps, start = Taps(coursenet, "relu3"), Fourier(96, 96)().detach()
+    maps = taps(start)["relu3"][0]
+    quiet = ((maps.amax((1, 2)) > 0) & (maps[:, 6, 6] == 0)).nonzero()[:6, 0].tolist()
+    assert quiet
+    for channel in quiet:
+        result = recipes.maximize_activation(coursenet, "relu3", channel, at=(6, 6), steps=40, progress=False)
+        assert taps(result.image)["relu3"][0, channel, 6, 6] > 0.5
+
+
 def test_unknown_units_are_named(coursenet):
     with pytest.raises(ValueError, match="no layer 'fc9'"):
         recipes.maximize_activation(coursenet, "fc9", 0, progress=False)

@@ -1,11 +1,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from captum.attr import Deconvolution, GuidedBackprop, Saliency
 from torch import nn
 
-from course_lib import attribution
-from course_lib.taps import Taps, relu_backward
+from course_lib import attribution, models
+from course_lib.taps import ReceptiveField, Taps, receptive_field, relu_backward
 
 SPELLINGS = {
     "nn.ReLU": nn.ReLU(),
@@ -189,3 +190,368 @@ def test_a_layer_that_never_runs_is_named(generator):
     net.forward = lambda x: x
     with pytest.raises(ValueError, match="'0' does not run"):
         Taps(net, "0")(torch.rand(1, 3, 4, 4, generator=generator))
+
+
+# ---------------------------------------------------------------- receptive fields
+
+# Published sizes (Zeiler and Fergus 2014; Araujo 2019) and strides
+ALEXNET = {
+    "features.0": (11, 4),
+    "features.2": (19, 8),
+    "features.3": (51, 8),
+    "features.5": (67, 16),
+    "features.6": (99, 16),
+    "features.8": (131, 16),
+    "features.10": (163, 16),
+    "features.12": (195, 32),
+    "classifier.1": (355, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    return models.load("alexnet", weights="random", initialization="torchvision")
+
+
+@pytest.mark.parametrize("layer", ALEXNET)
+def test_the_fields_of_alexnet_are_the_published_ones(alexnet, layer):
+    field = receptive_field(alexnet, layer)
+    assert (field.size, field.stride) == ALEXNET[layer]
+
+
+@torch.no_grad()
+def seen_pixels(net, layer, side):
+    """By brute force: (rows, columns), each a bool table of units by pixels that says which unit sees which.
+
+    A NaN in a row of the picture makes NaN of every unit that looks at that row, whatever the weights.
+    """
+    pictures = torch.zeros(2 * side, 3, side, side, dtype=torch.double)
+    for i in range(side):
+        pictures[i, :, i] = pictures[side + i, :, :, i] = torch.nan
+    answers = torch.cat([Taps(net, layer)(chunk)[layer].isnan().any(1) for chunk in pictures.split(32)])
+    if answers.dim() == 1:  # a layer without places
+        answers = answers[:, None, None]
+    return answers[:side].any(2).T, answers[side:].any(1).T
+
+
+def differences(net, layer, side):
+    """What brute force and receptive_field disagree about; and how many units see a box that is wholly inside."""
+    net = net.double().eval()
+    field = receptive_field(net, layer, side)
+    wrong, inside = [], 0
+    for axis, table in enumerate(seen_pixels(net, layer, side)):
+        for i, unit in enumerate(table):
+            box = field.box(*((i, 0), (0, i))[axis])
+            first, last = box[axis], box[axis + 2]
+            pixels = unit.nonzero()[:, 0].tolist()
+            if not pixels:  # nothing but padding
+                continue
+            inside += (whole := first >= 0 and last <= side)
+            # At the border, dilated kernels may see less than the box cut to the picture, but never more
+            expected, got = (max(first, 0), min(last, side)), (pixels[0], pixels[-1] + 1)
+            if got != expected and (whole or got[0] < expected[0] or got[1] > expected[1]):
+                wrong.append(f"{('row', 'column')[axis]} {i}: sees {got}, and the field says {expected}")
+    return wrong, inside
+
+
+class Toys(nn.Module):
+    """A forward pass written as function(x, *modules); `end` is its answer."""
+
+    def __init__(self, function, *modules):
+        super().__init__()
+        self.function = function
+        self.parts = nn.ModuleList(modules)
+        self.end = nn.Identity()
+
+    def forward(self, x):
+        return self.end(self.function(x, *self.parts))
+
+
+def conv(kernel=3, inputs=3, outputs=4, **options):
+    return nn.Conv2d(inputs, outputs, kernel, **options)
+
+
+def fire(x, squeeze, narrow, wide):
+    x = squeeze(x).relu()
+    return torch.cat([narrow(x), wide(x)], 1).relu()
+
+
+def shuffle(x, before, after):
+    x = before(x)
+    n, c, h, w = x.shape
+    return after(x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w))
+
+
+def convnext(x, stem, depthwise, norm, linear):
+    x = stem(x)
+    y = linear(norm(depthwise(x).permute(0, 2, 3, 1)))
+    return x + y.permute(0, 3, 1, 2)
+
+
+def squeeze_and_excite(x, before, down, up):
+    x = before(x)
+    return x * torch.sigmoid(up(F.relu(down(x.mean((2, 3), keepdim=True)))))
+
+
+def dense(x, first, second, third):
+    x = torch.cat([x, first(x)], 1)
+    x = torch.cat([x, second(F.relu(x))], 1)
+    return third(x)
+
+
+def written_in(x, narrow, wide):
+    y = narrow(x).clone()
+    y[:, :2] = wide(x)[:, :2]
+    return y
+
+
+def gathered(x, narrow, wide):
+    y = x.new_zeros(len(x), 8, *x.shape[2:])
+    y[:, :4] = narrow(x)
+    y[:, 4:] = wide(x)
+    return y
+
+
+def indexed_pool(x, before):
+    return F.max_pool2d(before(x), 3, 2, 1, return_indices=True)[0]
+
+
+SIDE = 24
+BLOCKS = {
+    "padding": lambda: Toys(lambda x, a, b: b(a(x)), conv(3, padding=1), conv(5, 4, padding=2, stride=2)),
+    "no padding": lambda: Toys(lambda x, a, b: b(a(x)), conv(3, stride=2), conv(3, 4)),
+    "too much padding": lambda: Toys(lambda x, a, b: b(a(x)), conv(3, padding=3), conv(3, 4, stride=3, padding=2)),
+    "dilation": lambda: Toys(lambda x, a, b: b(a(x)), conv(3, dilation=3, padding=3), conv(2, 4, dilation=2)),
+    "even kernels": lambda: Toys(lambda x, a, b: b(a(x)), conv(4, stride=2, padding=1), conv(2, 4)),
+    "rectangular kernel": lambda: Toys(
+        lambda x, a, b: b(a(x)), conv((1, 7), padding=(0, 3)), conv((5, 2), 4, stride=(2, 1), padding=(1, 0))
+    ),
+    "padding same": lambda: Toys(lambda x, a, b: b(a(x)), conv(3, padding="same"), conv(5, 4, padding="same")),
+    "padding same, dilated": lambda: Toys(lambda x, a: a(x), conv(3, padding="same", dilation=2)),
+    # PyTorch itself warns that this one copies its input
+    "padding same, even": lambda: Toys(lambda x, a, b: b(a(x)), conv((4, 2), padding="same"), conv(3, 4)),
+    "padding valid": lambda: Toys(lambda x, a: a(x), conv(3, padding="valid")),
+    "reflected padding": lambda: Toys(lambda x, a: a(x), conv(5, padding=2, padding_mode="reflect")),
+    "F.pad": lambda: Toys(lambda x, a: a(F.pad(x, (2, 0, 1, 3))), conv(3, stride=2)),
+    "F.pad that crops": lambda: Toys(lambda x, a: F.pad(a(x), (-2, -1, 0, -3)), conv(3, padding=1)),
+    "F.conv2d": lambda: Toys(lambda x, a: F.conv2d(x, a.weight, None, stride=2, padding=(2, 1)), conv(5)),
+    "F.conv2d, positions": lambda: Toys(lambda x, a: F.conv2d(x, a.weight, a.bias, 2, 1, 2), conv(3)),
+    "groups": lambda: Toys(lambda x, a, b: b(a(x)), conv(3, padding=1), conv(3, 4, groups=2, padding=1)),
+    "fire": lambda: Toys(fire, conv(1), conv(1, 4), conv(3, 4, padding=1)),
+    "residual": lambda: Toys(
+        lambda x, a, b, c: F.relu(b(F.relu(a(x))) + c(x)),
+        conv(3, stride=2, padding=1),
+        conv(3, 4, padding=1),
+        conv(1, stride=2),
+    ),
+    "residual in place": lambda: Toys(lambda x, a, b: a(x).relu_().add_(b(x)), conv(3, padding=1), conv(1)),
+    "branches apart": lambda: Toys(  # neither box holds the other
+        lambda x, a, b: a(F.pad(x, (4, 0, 0, 0))) + b(F.pad(x, (0, 4, 0, 0))), conv((1, 5)), conv((1, 5))
+    ),
+    "dense": lambda: Toys(dense, conv(3, padding=1), conv(3, 7, padding=1), conv(3, 11, padding=1)),
+    "squeeze and excite": lambda: Toys(squeeze_and_excite, conv(3, padding=1), conv(1, 4), conv(1, 4)),
+    "convnext": lambda: Toys(
+        convnext, conv(4, stride=4), conv(3, 4, groups=4, padding=1), nn.LayerNorm(4), nn.Linear(4, 4)
+    ),
+    "channel shuffle": lambda: Toys(shuffle, conv(3, stride=2, padding=1), conv(3, 4, groups=2)),
+    "group norm": lambda: Toys(lambda x, a, b: b(a(x)), conv(3), nn.GroupNorm(2, 4)),
+    "batch norm": lambda: Toys(lambda x, a, b: b(a(x)), conv(3), nn.BatchNorm2d(4)),
+    "F.max_pool2d": lambda: Toys(lambda x, a: F.max_pool2d(a(x), 3, 2, 1), conv(3)),
+    "F.max_pool2d, ceil": lambda: Toys(
+        lambda x, a: F.max_pool2d(a(x), kernel_size=3, stride=2, ceil_mode=True), conv()
+    ),
+    "F.max_pool2d, dilated": lambda: Toys(lambda x, a: F.max_pool2d(a(x), 2, stride=1, dilation=3), conv(3)),
+    "F.max_pool2d, indices": lambda: Toys(indexed_pool, conv(3)),
+    "F.avg_pool2d": lambda: Toys(lambda x, a: F.avg_pool2d(a(x), (2, 3)), conv(3)),
+    "torch.max_pool2d": lambda: Toys(lambda x, a: torch.max_pool2d(a(x), [3, 3], [2, 2]), conv(3)),
+    "adaptive, even": lambda: Toys(lambda x, a: F.adaptive_avg_pool2d(a(x), 4), conv(3, padding=1)),
+    "adaptive, one row": lambda: Toys(lambda x, a: F.adaptive_max_pool2d(a(x), (1, 6)), conv(3, padding=1)),
+    "global average": lambda: Toys(lambda x, a: F.adaptive_avg_pool2d(a(x), 1), conv(3, padding=1)),
+    "mean": lambda: Toys(lambda x, a: a(x).mean((2, 3)), conv(3, padding=1)),
+    "fully connected": lambda: Toys(lambda x, a, b: b(a(x).flatten(1)), conv(3, padding=1), nn.Linear(4 * 576, 2)),
+    "attention over all": lambda: Toys(
+        lambda x, a: F.scaled_dot_product_attention(*[a(x).flatten(2).mT] * 3).mT.reshape(len(x), 4, 6, 6),
+        conv(4, stride=4),
+    ),
+    "turned and back": lambda: Toys(
+        lambda x, a: a(x.transpose(2, 3)).transpose(2, 3), conv((1, 7), stride=(2, 1), padding=(0, 2))
+    ),
+    "turned and back with mT": lambda: Toys(lambda x, a: a(x.mT).mT, conv((1, 7), padding=(0, 2))),
+    "padded with channels last": lambda: Toys(
+        lambda x, a: F.pad(a(x).permute(0, 2, 3, 1), (0, 0, 1, 0, 2, 0)).permute(0, 3, 1, 2), conv(3)
+    ),
+    "written into a slice": lambda: Toys(written_in, conv(3, padding=1), conv(7, padding=3)),
+    "gathered in slices": lambda: Toys(gathered, conv(3, padding=1), conv(7, padding=3)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_field_is_what_a_nan_reaches(block):
+    wrong, inside = differences(BLOCKS[block](), "end", SIDE)
+    assert not wrong
+    # a layer that looks at everything counts padding, so its box hangs over the border
+    assert inside or receptive_field(BLOCKS[block]().double(), "end", SIDE).box()[2] >= SIDE
+
+
+# Calls that keep the shape of a map and still mix its places
+MIXERS = {
+    "matmul": lambda x, linear: torch.matmul(x, torch.ones(SIDE, SIDE)),
+    "@": lambda x, linear: x @ torch.ones(SIDE, SIDE),
+    "linear over the width": lambda x, linear: linear(x),
+    "softmax": lambda x, linear: x.softmax(-1),
+    "flip": lambda x, linear: x.flip(-1),
+    "roll": lambda x, linear: x.roll(1, -1),
+    "layer norm": lambda x, linear: F.layer_norm(x, x.shape[1:]),
+    "instance norm": lambda x, linear: F.instance_norm(x),
+    "minus the mean": lambda x, linear: x - x.mean((2, 3), keepdim=True),
+    "circular padding": lambda x, linear: F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="circular"), 3, 1),
+}
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_what_mixes_places_is_refused_or_sees_them_all(mixer):
+    net = Toys(lambda x, a, b: MIXERS[mixer](a(x), b), conv(3, padding=1), nn.Linear(SIDE, SIDE))
+    try:
+        field = receptive_field(net, "end", SIDE)
+    except ValueError as error:
+        assert "can see is not a box" in str(error) or "mixes places" in str(error)
+    else:
+        _, left, _, right = field.box(12, 0)
+        assert left <= 0 and right >= SIDE
+
+
+def random_stack(generator):
+    """Up to four layers with random windows."""
+
+    def some(low, high):
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    layers = []
+    for i in range(some(1, 4)):
+        kernel, stride = (some(1, 4), some(1, 4)), (some(1, 2), some(1, 3))
+        dilation = (some(1, 2), some(1, 2))
+        if some(0, 3):
+            padding = (some(0, 3), some(0, 3))
+            layers.append(nn.Conv2d(2 if i else 3, 2, kernel, stride, padding, dilation))
+        else:
+            if not layers:
+                layers.append(nn.Conv2d(3, 2, 1))
+            padding = (kernel[0] // 2, kernel[1] // 2)
+            pools = [nn.MaxPool2d(kernel, stride, padding, dilation), nn.AvgPool2d(kernel, stride, padding)]
+            layers.append(pools[some(0, 1)])
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_stacks_see_what_a_nan_reaches(seed):
+    net = random_stack(torch.Generator().manual_seed(seed))
+    wrong, inside = differences(net, str(len(net) - 1), 64)
+    assert not wrong, net
+    assert inside
+
+
+REAL = {
+    "squeezenet": (lambda: torchvision.models.squeezenet1_1(), ["features.3", "features.5"], 64),
+    "resnet": (
+        lambda: torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], 8),
+        ["layer1", "layer2"],
+        64,
+    ),
+    "inception": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), torchvision.models.inception.InceptionC(8, channels_7x7=4)),
+        ["1.branch7x7dbl_3", "1"],
+        48,
+    ),
+    "densenet": (
+        lambda: torchvision.models.DenseNet(8, (2, 2), 8),
+        ["features.denseblock1", "features.transition1"],
+        64,
+    ),
+    "shufflenet": (lambda: torchvision.models.shufflenet_v2_x0_5(), ["stage2.0", "stage2.1"], 64),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_published_networks_see_what_a_nan_reaches(name):
+    make, layers, side = REAL[name]
+    net = make()
+    for layer in layers:
+        wrong, inside = differences(net, layer, side)
+        assert not wrong, layer
+        assert inside, layer
+
+
+def test_the_field_equals_the_support_of_a_gradient():
+    """The other brute force: all weights one, no bias, and averages; a gradient that is not zero was looked at."""
+    net = nn.Sequential(conv(3, stride=2, padding=1, bias=False), nn.AvgPool2d(3, 2, 1), conv(5, 4, bias=False))
+    for part in (net[0], net[2]):
+        nn.init.ones_(part.weight)
+    field = receptive_field(net, "2", 48)
+    x = torch.ones(1, 3, 48, 48, requires_grad=True)
+    net(x)[0, 0, 2, 1].backward()
+    rows, columns = x.grad[0, 0].nonzero().T
+    support = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    top, left, bottom, right = field.box(2, 1)
+    assert tuple(map(int, support)) == (max(top, 0), max(left, 0), min(bottom, 48), min(right, 48))
+
+
+def test_a_box_by_hand():
+    """3 at stride 2, then 2: 3 + 1 * 2 = 5 pixels, 2 apart, from -1."""
+    net = nn.Sequential(conv(3, stride=2, padding=1), conv(2, 4))
+    field = receptive_field(net, "1", 32)
+    assert field == ReceptiveField(size=5, stride=2, start=-1)
+    assert field.box(0, 3) == (-1, 5, 4, 10)
+    oblong = receptive_field(nn.Sequential(conv((1, 7), padding=(0, 3), stride=(1, 2))), "0", 32)
+    assert oblong == ReceptiveField(size=(1, 7), stride=(1, 2), start=(0, -3))
+    assert oblong.box(4, 1) == (4, -1, 5, 6)
+
+
+def test_a_layer_that_sees_everything_has_no_stride():
+    net = nn.Sequential(conv(3), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+    assert receptive_field(net, "2", 16) == ReceptiveField(size=16, stride=0, start=0)
+
+
+def test_pictures_may_be_oblong():
+    net = nn.Sequential(conv(3, padding=1), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 2))
+    assert receptive_field(net, "1", (16, 24)) == ReceptiveField(size=(6, 8), stride=(4, 6), start=-1)
+    assert receptive_field(net, "3", (16, 24)) == ReceptiveField(size=(18, 26), stride=0, start=-1)
+
+
+def test_the_picture_has_the_networks_size_unless_told(coursenet):
+    assert coursenet.image_size == 96
+    assert receptive_field(coursenet, "fc6") == receptive_field(coursenet, "fc6", 96)
+    assert receptive_field(coursenet, "pool5", 64) == receptive_field(coursenet, "pool5")
+
+
+def test_following_a_network_leaves_it_as_it_was(coursenet, scenes):
+    before = coursenet(scenes.images)
+    receptive_field(coursenet, "relu5")
+    assert hooks(coursenet) == []
+    assert torch.overrides._get_current_function_mode_stack() == []
+    assert torch.equal(coursenet(scenes.images), before)
+
+
+def test_fields_that_do_not_exist_are_refused(coursenet):
+    with pytest.raises(ValueError, match=r"no layer 'conv9' \(did you mean 'conv"):
+        receptive_field(coursenet, "conv9")
+    for upsampled in (
+        lambda x, a: F.interpolate(a(x), scale_factor=2),
+        lambda x, a: F.conv_transpose2d(a(x), torch.ones(4, 4, 2, 2), stride=2),
+        lambda x, a: F.pixel_shuffle(a(x), 2),
+    ):
+        with pytest.raises(ValueError, match="interpolate|conv_transpose2d|pixel_shuffle"):
+            receptive_field(Toys(upsampled, conv(3)), "end", SIDE)
+    blind = Toys(lambda x, a: a(torch.ones(1, 4)), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="'parts.0' does not depend on the picture"):
+        receptive_field(blind, "parts.0", SIDE)
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_a_network_in_training_mode_is_followed_as_in_evaluation_and_left_as_it_was():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)).train()
+    net[2].eval()
+    before = net[1].running_mean.clone()
+    assert receptive_field(net, "2", 16).size == 3
+    assert net.training and net[1].training and not net[2].training
+    assert torch.equal(net[1].running_mean, before)

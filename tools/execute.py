@@ -74,10 +74,11 @@ def execute(path: Path, have_weights: bool) -> int:
     for cell in kept:
         state |= {model: old[model] for model in widget_models(cell.outputs, old)}
     for cell in code:
-        bars = [output for output in cell.outputs if is_progress_bar(output)]
-        # They are for the person at the keyboard, not for the page.
-        cell.outputs = [output for output in cell.outputs if output not in bars]
-        for model in widget_models(bars, state):
+        # Progress bars, and what the page leaves out, are for the person at the keyboard.
+        hidden = "remove-output" in cell.metadata.get("tags", [])
+        gone = [output for output in cell.outputs if hidden or is_progress_bar(output)]
+        cell.outputs = [output for output in cell.outputs if output not in gone]
+        for model in widget_models([output for output in gone if WIDGET_VIEW in output.get("data", {})], state):
             del state[model]
     book.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
     if state:

@@ -1,0 +1,397 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import Dataset
+
+from course_lib import attribution, patches, world
+from course_lib.patches import crops, slopes, top_patches
+from course_lib.taps import Taps, receptive_field
+
+BATCH = 16
+
+
+@pytest.fixture(scope="module")
+def many():
+    return world.draw(500, seed=42).images
+
+
+@pytest.fixture(scope="module")
+def answers(coursenet, many):
+    """What the layers answer to every scene, all of it stored."""
+    taps = Taps(coursenet, "conv2", "pool5", "fc7")
+    with torch.no_grad():
+        found = [taps(chunk) for chunk in many.split(BATCH)]
+    return {layer: torch.cat([each[layer] for each in found]) for layer in found[0]}
+
+
+@pytest.fixture
+def net(generator):
+    """Strided, padded, with a ReLU whose second channel is dead."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1))
+    for part in (net[0], net[2]):
+        nn.init.normal_(part.weight, generator=generator)
+        nn.init.zeros_(part.bias)
+    with torch.no_grad():
+        net[0].weight[1] = 0
+        net[0].bias[1] = -1
+    return net
+
+
+class Tuples(Dataset):
+    """Pictures with labels, as torchvision's datasets give them."""
+
+    def __init__(self, pictures):
+        self.pictures = pictures
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, i):
+        return self.pictures[i], i % 10
+
+
+def by_sorting(maps, k):
+    """Brute force with NumPy: (values, index, place), each (c, k)."""
+    table = maps.flatten(2).numpy() if maps.dim() == 4 else maps[:, :, None].numpy()  # (n, c, places)
+    values, place = table.max(2), table.argmax(2)  # the first of equals
+    index = np.argsort(-values, axis=0, kind="stable")[:k]
+    rank = np.take_along_axis
+    return rank(values, index, 0).T, index.T, rank(place, index, 0).T
+
+
+@pytest.mark.parametrize("layer", ["conv2", "pool5", "fc7"])
+def test_top_patches_are_those_of_storing_and_sorting_everything(coursenet, many, answers, layer):
+    found = top_patches(coursenet, layer, many, 9, batch=BATCH, progress=False)
+    values, index, place = by_sorting(answers[layer], 9)
+    assert np.array_equal(found.values.numpy(), values)
+    assert np.array_equal(found.index.numpy(), index)
+    assert found.boxes.shape == (*index.shape, 4) and found.boxes.dtype == torch.int64
+
+    field = receptive_field(coursenet, layer)
+    for channel in range(len(index)):
+        for rank in range(9):
+            if layer == "fc7":
+                expected = (0, 0, 96, 96)
+            else:
+                expected = field.box(*divmod(int(place[channel, rank]), answers[layer].shape[3]))
+            assert tuple(found.boxes[channel, rank].tolist()) == expected
+
+
+def test_k_may_be_all_pictures_and_one(coursenet, many, answers):
+    few = many[:40]
+    _, index, _ = by_sorting(answers["fc7"][:40], 40)
+    assert np.array_equal(top_patches(coursenet, "fc7", few, 40, batch=20, progress=False).index.numpy(), index)
+    assert np.array_equal(top_patches(coursenet, "fc7", few, 1, batch=20, progress=False).index.numpy(), index[:, :1])
+
+
+def test_equal_activations_go_to_the_earlier_picture_and_the_earlier_place(net, generator):
+    with torch.no_grad():  # whole numbers are exact in every batch, and often equal
+        net[0].weight.copy_(torch.randint(-2, 3, net[0].weight.shape, generator=generator))
+        net[2].weight.copy_(torch.randint(-1, 2, net[2].weight.shape, generator=generator))
+        net[0].weight[1] = 0
+    some = torch.randint(0, 2, (10, 3, 16, 16), generator=generator).float()
+    pictures = torch.cat([some, some, some])
+    found = top_patches(net, "2", pictures, 15, batch=4, progress=False)
+    values, index, place = by_sorting(net(pictures).detach(), 15)
+    assert (np.diff(values) == 0).sum() >= 30
+    assert np.array_equal(found.values.numpy(), values)
+    assert np.array_equal(found.index.numpy(), index)
+    field = receptive_field(net, "2", 16)
+    assert all(
+        tuple(found.boxes[c, i].tolist()) == field.box(*divmod(int(place[c, i]), 8))
+        for c in range(5)
+        for i in range(15)
+    )
+
+    # a channel that is zero everywhere
+    dead = top_patches(net, "1", torch.cat([some, some]), 4, batch=2, progress=False)
+    assert dead.values[1].tolist() == [0, 0, 0, 0]
+    assert dead.index[1].tolist() == [0, 1, 2, 3]
+    assert dead.boxes[1].tolist() == [list(receptive_field(net, "1", 16).box(0, 0))] * 4
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_the_size_of_the_batch_does_not_matter(coursenet, many, batch):
+    few = many[:60]
+    plain = top_patches(coursenet, "pool5", few, 5, batch=16, progress=False)
+    other = top_patches(coursenet, "pool5", few, 5, batch=batch, progress=False)
+    assert torch.allclose(other.values, plain.values, atol=1e-4)
+    assert (other.index == plain.index).float().mean() > 0.995  # equal up to rounding
+    assert (other.boxes == plain.boxes).float().mean() > 0.995
+
+
+def test_every_kind_of_collection_gives_the_same(coursenet, many, tmp_path):
+    few = many[:30]
+    files = [tmp_path / f"{i:02}.png" for i in range(30)]
+    for picture, file in zip(few, files, strict=True):
+        Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy()).save(file)
+    expected = top_patches(coursenet, "conv3", few, 4, progress=False)
+    for images in (tmp_path, str(tmp_path), files, [str(file) for file in files], Tuples(few)):
+        found = top_patches(coursenet, "conv3", images, 4, progress=False)
+        assert torch.equal(found.values, expected.values)
+        assert torch.equal(found.index, expected.index)
+        assert torch.equal(found.boxes, expected.boxes)
+        assert torch.equal(crops(found, images, 2, size=96), crops(expected, few, 2))
+
+
+def test_files_are_resized_as_asked(coursenet, tmp_path):
+    for i in range(3):
+        Image.new("RGB", (50, 40), (80 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    assert top_patches(coursenet, "fc6", tmp_path, 1, progress=False).boxes[0, 0].tolist() == [0, 0, 96, 96]
+    assert top_patches(coursenet, "fc6", tmp_path, 1, size=64, progress=False).boxes[0, 0].tolist() == [0, 0, 64, 64]
+
+
+# ---------------------------------------------------------------- boxes and crops
+
+
+@pytest.mark.parametrize("where", [(1, 1), (9, 12), (15, 14)])
+def test_a_box_holds_what_excites_the_unit(where):
+    """A bright pixel excites the units whose box holds it, and no other."""
+    net = nn.Sequential(nn.Conv2d(3, 1, 5, stride=3, padding=2, bias=False), nn.MaxPool2d(2, 1, 1))
+    nn.init.ones_(net[0].weight)
+    x = torch.zeros(2, 3, 16, 16)
+    x[1, :, where[0], where[1]] = 1
+    found = top_patches(net, "1", x, 1, progress=False)
+    assert found.index.item() == 1
+    top, left, bottom, right = found.boxes[0, 0].tolist()
+    assert top <= where[0] < bottom and left <= where[1] < right
+    assert (bottom - top, right - left) == (8, 8)  # 5 + 1 * 3
+    cut = crops(found, x, 0)
+    assert cut[0, 0, where[0] - top, where[1] - left] == 1
+
+
+def test_boxes_in_pictures_that_are_not_square():
+    """Only the pixel at (11, 21) is bright, and a box must be what the unit that lights up sees."""
+    net = nn.Sequential(nn.Conv2d(3, 1, 3, padding=1, bias=False), nn.AdaptiveAvgPool2d(4), nn.AdaptiveMaxPool2d(1))
+    nn.init.ones_(net[0].weight)
+    x = torch.zeros(2, 3, 16, 24)
+    x[1, :, 11, 21] = 1
+
+    def box(layer):
+        found = top_patches(net, layer, x, 1, progress=False)
+        assert found.index.item() == 1
+        return found.boxes[0, 0].tolist()
+
+    assert box("0") == [10 - 1, 20 - 1, 10 + 2, 20 + 2]
+    # windows of 4 x 6 units; the one from row 8, column 18 holds the pixel
+    assert box("1") == [8 - 1, 18 - 1, 12 + 1, 24 + 1]
+    top, left, bottom, right = box("2")
+    assert top <= 0 and left <= 0 and bottom >= 16 and right >= 24
+
+
+def test_a_transposed_collection_gives_transposed_boxes(generator):
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+    nn.init.normal_(net[0].weight, generator=generator)
+    turned = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+    turned[0].weight = nn.Parameter(net[0].weight.detach().transpose(2, 3).clone())
+    turned[0].bias = net[0].bias
+    x = torch.rand(10, 3, 20, 36, generator=generator)
+    found = top_patches(net, "2", x, 3, progress=False)
+    other = top_patches(turned, "2", x.transpose(2, 3), 3, progress=False)
+    assert torch.allclose(found.values, other.values, atol=1e-5)
+    assert torch.equal(found.boxes, other.boxes[..., [1, 0, 3, 2]])
+
+
+def test_crops_show_the_picture_inside_and_the_fill_beyond_the_border():
+    x = torch.rand(1, 3, 8, 8)
+    boxes = torch.tensor([[[-2, 3, 3, 10]], [[1, 2, 6, 5]], [[-1, -1, 9, 9]]])
+    found = patches.TopPatches(torch.zeros(3, 1), torch.zeros(3, 1, dtype=torch.long), boxes)
+    cut = crops(found, x, 0, fill=0.25)
+    assert cut.shape == (1, 3, 5, 7)
+    assert torch.equal(cut[0, :, 2:, :5], x[0, :, :3, 3:])
+    assert (cut[0, :, :2] == 0.25).all() and (cut[0, :, :, 5:] == 0.25).all()
+    assert torch.equal(crops(found, x, 1)[0], x[0, :, 1:6, 2:5])
+    assert torch.equal(crops(found, x, 2, fill=0)[0], F.pad(x[0], (1, 1, 1, 1)))
+
+
+def test_some_ranks_are_those_of_all(coursenet, many):
+    found = top_patches(coursenet, "conv3", many[:30], 5, progress=False)
+    everything = crops(found, many[:30], 7), slopes(coursenet, "conv3", found, many[:30], 7)
+    for ranks in ([0], [3, 1]):
+        assert torch.equal(crops(found, many[:30], 7, ranks=ranks), everything[0][ranks])
+        assert torch.equal(slopes(coursenet, "conv3", found, many[:30], 7, ranks=ranks), everything[1][ranks])
+
+
+def test_slopes_are_the_gradient_of_the_best_unit(net, generator):
+    x = torch.rand(12, 3, 20, 20, generator=generator)
+    found = top_patches(net, "2", x, 3, progress=False)
+    got = slopes(net, "2", found, x, 4, "gradient")
+    assert got.shape == crops(found, x, 4).shape
+    for rank in range(3):
+        picture = x[found.index[4, rank]][None].clone().requires_grad_()
+        map = net(picture)[0, 4]
+        assert torch.isclose(map.max(), found.values[4, rank])
+        (gradient,) = torch.autograd.grad(map.max(), picture)
+        top, left, bottom, right = found.boxes[4, rank].tolist()
+        framed = F.pad(gradient[0], (4, 4, 4, 4))[:, top + 4 : bottom + 4, left + 4 : right + 4]
+        assert torch.allclose(got[rank], framed, atol=1e-6)
+        # all of the gradient is inside the box
+        assert torch.isclose(got[rank].abs().sum(), gradient.abs().sum(), rtol=1e-5)
+        assert gradient.abs().sum() > 0
+
+
+def test_slopes_are_zero_beyond_the_border_and_follow_the_rule(coursenet, many):
+    few = many[:40]
+    found = top_patches(coursenet, "conv3", few, 6, progress=False)
+    beyond = (found.boxes[..., :2] < 0).any(-1) | (found.boxes[..., 2:] > 96).any(-1)
+    channel = int(beyond.sum(1).argmax())
+    assert beyond[channel].any()
+    outside = crops(found, torch.zeros_like(few), channel, fill=1) == 1
+    guided = slopes(coursenet, "conv3", found, few, channel)
+    assert outside.any() and (guided[outside] == 0).all() and (guided[~outside] != 0).any()
+    field, box = receptive_field(coursenet, "conv3"), found.boxes[channel, 0].tolist()
+    at = tuple((box[i] - field.start) // field.stride for i in range(2))
+    whole = attribution.gradient(coursenet, few[found.index[channel, :1]], channel, "guided", layer="conv3", at=at)
+    assert torch.isclose(guided[0].sum(), whole.sum(), rtol=1e-4)
+    assert not torch.equal(guided, slopes(coursenet, "conv3", found, few, channel, "gradient"))
+
+
+def test_slopes_of_a_fully_connected_unit_cover_the_picture(coursenet, many):
+    found = top_patches(coursenet, "fc8", many[:20], 2, progress=False)
+    got = slopes(coursenet, "fc8", found, many[:20], 3, "gradient")
+    assert got.shape == (2, 3, 96, 96)
+    expected = attribution.gradient(coursenet, many[found.index[3]], 3)
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+# ---------------------------------------------------------------- memory
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor had that a call gave back."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        answer = func(*args, **(kwargs or {}))
+        for tensor in answer if isinstance(answer, tuple | list) else [answer]:
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return answer
+
+
+class OnTheFly(Dataset):
+    """Any number of small pictures, none of them stored."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        return torch.full((3, 16, 16), (i * 7919 % 10007) / 10007)
+
+
+def test_no_tensor_grows_with_the_number_of_pictures(net):
+    largest = []
+    for n in (100, 1600):
+        with Largest() as mode:
+            top_patches(net, "2", OnTheFly(n), 5, batch=20, progress=False)
+        largest.append(mode.numbers)
+    assert largest[0] == largest[1]
+
+
+MEASURE = """
+import resource, sys, torch
+from torch import nn
+from torch.utils.data import Dataset
+from course_lib.patches import top_patches
+
+class OnTheFly(Dataset):
+    def __init__(self, n):
+        self.n = n
+    def __len__(self):
+        return self.n
+    def __getitem__(self, i):
+        return torch.full((3, 16, 16), (i * 7919 % 10007) / 10007)
+
+def peak(n):
+    found = top_patches(net, "0", OnTheFly(n), 9, batch=250, progress=False)
+    assert found.index.max() < n
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+torch.set_num_threads(1)
+net = nn.Sequential(nn.Conv2d(3, 8, 3))
+first = peak(1000)
+print(peak(20000) - first)
+"""
+
+
+def test_memory_does_not_grow_from_a_thousand_to_twenty_thousand_pictures():
+    """The pictures alone would be 58 MiB more, the answers 114 MiB."""
+    run = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 15
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_what_cannot_be_asked_is_refused(net, generator):
+    x = torch.rand(5, 3, 16, 16, generator=generator)
+    for k in (0, -1, 6):
+        with pytest.raises(ValueError, match=f"k must be from 1 to the number of pictures, 5, got {k}"):
+            top_patches(net, "2", x, k, progress=False)
+    with pytest.raises(ValueError, match=r"no layer '7'.*choose from 0, 1, 2"):
+        top_patches(net, "7", x, 2, progress=False)
+    with pytest.raises(ValueError, match="number of pictures, 0"):
+        top_patches(net, "2", x[:0], 1, progress=False)
+    found = top_patches(net, "2", x, 2, progress=False)
+    for function in (lambda c: crops(found, x, c), lambda c: slopes(net, "2", found, x, c)):
+        with pytest.raises(ValueError, match="no channel with number 5: they go from 0 to 4"):
+            function(5)
+
+
+def test_answers_that_are_not_finite_are_refused(net, generator):
+    x = torch.rand(5, 3, 16, 16, generator=generator)
+    x[3, 0, 4, 4] = torch.nan
+    with pytest.raises(ValueError, match="layer '2' answers with values that are not finite"):
+        top_patches(net, "2", x, 2, progress=False)
+
+
+def test_an_empty_folder_is_refused(net, tmp_path):
+    with pytest.raises(ValueError, match="no pictures in"):
+        top_patches(net, "2", tmp_path, 1, progress=False)
+
+
+def test_a_layer_that_is_neither_a_row_nor_a_map_is_refused(generator):
+    net = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.Flatten(2))
+    with pytest.raises(ValueError, match="layer '1' answers .2, 4, 16., which is neither"):
+        top_patches(net, "1", torch.rand(2, 3, 16, 16, generator=generator), 1, progress=False)
+
+
+def test_pictures_of_other_sizes_from_batch_to_batch_are_refused(net):
+    class Growing(OnTheFly):
+        def __getitem__(self, i):
+            return torch.zeros(3, 16 + 4 * (i // 4), 16)
+
+    with pytest.raises(ValueError, match="differ in size"):
+        top_patches(net, "2", Growing(8), 2, batch=4, progress=False)
+
+
+def test_broken_files_are_named_or_left_out_with_a_warning(net, tmp_path):
+    for i in range(6):
+        Image.new("RGB", (16, 16), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:40])
+    with pytest.raises(ValueError, match="3.png cannot be read"):
+        top_patches(net, "2", tmp_path, 2, size=16, progress=False)
+    with pytest.warns(UserWarning, match="left out: .*3.png"):
+        found = top_patches(net, "2", tmp_path, 5, size=16, batch=2, skip_broken=True, progress=False)
+    assert all(sorted(row) == [0, 1, 2, 4, 5] for row in found.index.tolist())
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_fewer_readable_files_than_k_are_refused(net, tmp_path):
+    """The tables would not be (channels, k)."""
+    for i in range(3):
+        Image.new("RGB", (16, 16), (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="2"):
+        top_patches(net, "2", tmp_path, 3, size=16, skip_broken=True, progress=False)
