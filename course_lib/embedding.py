@@ -242,9 +242,9 @@ def place(new: Tensor, codes: Tensor, points: Tensor, perplexity: float = 30.0, 
 def grid(points: Tensor, rows: int, columns: int) -> Tensor:
     """Give each point (n, 2) its own cell of a picture grid: (rows, columns) of point numbers, -1 in empty cells.
 
-    x runs along the columns, y up the rows. The points are stretched to fill the grid, and the sum of their squared ways
-    to their cells, in the unit square, is the least possible: an assignment problem, solved exactly by SciPy in seconds
-    up to some thousands.
+    x runs along the columns, y up the rows. The points are stretched to fill the grid; the sum of their squared ways to
+    their cells, in the unit square, is the least possible: an assignment problem, solved exactly by SciPy in seconds up
+    to some thousands.
     Raises ValueError for more points than cells: none is left out.
     """
     points = _finite(points, "points").cpu().double()
