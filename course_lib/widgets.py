@@ -21,6 +21,7 @@ from course_lib.recipes import maximize_activation
 from course_lib.taps import Taps, receptive_field
 
 KINDS = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Linear)  # what one can look into
+CAPTION = "font:inherit;color:inherit;font-size:.85em;line-height:1.3"  # readable in any theme
 SIDE = 180  # pixels of a picture on the screen
 
 
@@ -193,7 +194,7 @@ def _figure(picture: Tensor, alt: str, caption: str, width: int) -> str:
     return (
         f'<figure style="margin:0;width:{width}px;max-width:100%"><img alt="{escape(alt)}" '
         f'src="{plotting.data_uri(picture)}" style="width:100%;display:block">'
-        f'<figcaption style="font-size:.85em;line-height:1.3">{escape(caption)}</figcaption></figure>'
+        f'<figcaption style="{CAPTION}">{escape(caption)}</figcaption></figure>'
     )
 
 

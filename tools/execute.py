@@ -66,7 +66,13 @@ def execute(path: Path, have_weights: bool) -> int:
         if cell.execution_count is None:
             sys.exit(f"{path.name}: a `pretrained` cell has no stored output, and its weights are missing")
     old = widget_state(book)
-    client = Client(book, timeout=600, kernel_name=KERNEL["name"], resources={"metadata": {"path": path.parent}})
+    client = Client(
+        book,
+        timeout=600,
+        kernel_name=KERNEL["name"],
+        resources={"metadata": {"path": path.parent}},
+        coalesce_streams=True,  # one box for what a cell prints
+    )
     client.kept = frozenset(cell.id for cell in kept)
     client.execute()
 
