@@ -8,13 +8,14 @@ NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 env: .venv/installed
 
 # A candidate must run, not only be found: version managers put stubs on the path for Pythons they do not provide.
-.venv/installed: requirements.txt pyproject.toml
+.venv/installed: requirements.txt requirements-no-deps.txt pyproject.toml
 	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
 	    $$python $(NEW_ENOUGH) 2>/dev/null || continue; \
 	    echo "Setting up .venv with $$($$python --version)"; \
 	    exec $$python -m venv .venv; \
 	done; echo "No Python 3.11 or newer with venv found (tried: $(or $(PYTHON),python3.13 ... python3)). Try: make env PYTHON=/path/to/python3" >&2; exit 1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-no-deps.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
