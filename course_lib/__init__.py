@@ -11,14 +11,17 @@ and its four places are modules. An import only ever points to a lower layer.
 | 3 | `train` | makes the shipped weights: `python -m course_lib.train NAME` |
 | 3 | `widgets` | sliders and pickers over the functions below; the only place that imports ipywidgets |
 | 2 | `recipes` | each named technique, a few lines over `minimize` |
+| 2 | `adversarial` | fooling a network: FGSM, PGD, L-BFGS, fooling images, the linear story |
 | 2 | `patches` | maximally activating patches of every channel, in one pass over any number of images |
 | 1 | `preimage` | the loop |
-| 1 | `attribution` | which pixels mattered: the gradient and its rules |
+| 1 | `attribution` | which pixels mattered: gradient rules, occlusion, CAM, segmentation |
 | 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
 | 1 | `embedding` | vectors: codes of pictures, skip-gram words; their neighbours, PCA, t-SNE, the picture grid |
 | 0 | `taps` | named activations, the backward rules of the ReLU, receptive fields |
 | 0 | `energy` | weighted, named scalar terms |
 | 0 | `images` | the unknown image, and transforms |
+| 0 | `descriptors` | HOG and dense SIFT as differentiable modules |
+| 0 | `incremental` | many copies of one picture, each changed in a box: only what the box reaches is computed again |
 | 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |
 | 0 | `measure` | how true a map is, how selective a unit, what is in a filter, and how sure a number |
 | 0 | `data` | photographs that come with the dependencies, folders of pictures, walks through any number |

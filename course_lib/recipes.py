@@ -1,15 +1,15 @@
 """Each named technique, a few lines over `minimize`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_lib.energy import activation
-from course_lib.errors import check_choice
-from course_lib.images import Fourier, Image, Transform, compose, jitter, rotate, scale
+from course_lib.energy import activation, distance
+from course_lib.errors import check_choice, require
+from course_lib.images import Fourier, Image, Pixels, Transform, compose, jitter, rotate, scale
 from course_lib.models import Network
 from course_lib.preimage import Preimage, minimize
 from course_lib.taps import Taps, relu_backward
@@ -73,3 +73,38 @@ def _redirected(features: Taps) -> Callable[[Tensor], dict[str, Tensor]]:
             return features(x)
 
     return run
+
+
+def match(
+    features: Callable[[Tensor], Tensor | dict[str, Tensor]],
+    start: Tensor,
+    goal: Tensor,
+    *,
+    radius: float | None = None,
+    rates: Sequence[float] = (0.01, 0.005, 0.003, 0.002, 0.001, 0.0005, 0.0002),
+    steps: int = 400,
+    **options: Any,
+) -> Preimage:
+    """A picture with the code of `goal`, near `start`: argmin_x |f(x) - f(goal)|^2 / |f(goal)|^2, by descent from it.
+
+    start, goal: (n, 3, h, w) in [0, 1]. What keeps the picture like the start is that the descent begins there, the
+    `radius` in every pixel if one is given, and a regularizer among the options, which are for `minimize`.
+    rates: Adam's step sizes in turn, `steps` steps with each. Each begins with a fresh memory: that shakes the picture
+    out of the kinks where orientations change their bin, and small rates let it settle.
+
+    HOG's clamp hides by how much a bin overshot, so there is no slope back; match `HOG(bilinear=True, clamp=inf)`
+    first, then the clamped code from there.
+    Raises ValueError for no rates. Source: Tatu 2011, who takes plain gradient steps.
+    """
+    require(len(rates) > 0, "rates must name at least one step size")
+    with torch.no_grad():
+        loss = distance(features(goal))
+    image = Pixels(start, radius)
+    stages: list[Preimage] = []
+    for rate in rates:
+        optimizer = partial(torch.optim.Adam, lr=rate)
+        stages.append(minimize(features, loss, image, steps=steps, optimizer=optimizer, **options))
+        if stages[-1].interrupted:
+            break
+    energy = {term: [value for stage in stages for value in stage.energy[term]] for term in stages[0].energy}
+    return Preimage(stages[-1].image, energy, stages[-1].interrupted)

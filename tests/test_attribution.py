@@ -1,7 +1,11 @@
+import captum.attr
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.transforms.functional import gaussian_blur
 
-from course_lib import attribution
+from course_lib import attribution, data, world
 from course_lib.taps import Taps
 
 
@@ -77,3 +81,262 @@ def test_bad_input_is_refused(change, error, message, coursenet, scenes):
     arguments = {"x": scenes.images, "label": 0} | change
     with pytest.raises(error, match=message):
         attribution.saliency(coursenet, **arguments)
+
+
+# ---------------------------------------------------------------- against Captum, and by hand
+
+
+class Toy(nn.Module):
+    """Captum's one-convolution test network: the numbers for its picture are known."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.relu1, self.fc1 = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(8, 4)
+        with torch.no_grad():
+            self.conv1.weight.fill_(1)
+            self.conv1.bias.copy_(torch.tensor([-50.0, -75.0]))
+            self.fc1.weight.copy_(torch.tensor([1.0, 1, 1, 1, 1, -1, -1, -1]).expand(4, 8))
+            self.fc1.bias.zero_()
+        self.requires_grad_(False)
+
+    def forward(self, x):
+        return F.relu(self.fc1(self.relu1(self.conv1(x)).flatten(1)))
+
+
+SIXTEEN = torch.arange(16.0).view(1, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "wanted"), [("conv1", [[11.25, 13.5], [20.25, 22.5]]), ("relu1", [[0.0, 4.0], [28.0, 32.5]])]
+)
+def test_grad_cam_of_the_toy_network(layer, wanted):
+    heat = attribution.grad_cam(Toy(), SIXTEEN, 0, layer, upsample=False)
+    assert torch.allclose(heat[0, 0], torch.tensor(wanted))
+
+
+def test_gradient_of_the_toy_network():
+    slope = attribution.gradient(Toy(), SIXTEEN, 0)
+    assert slope[0, 0].tolist() == [[0, 1, 1, 1]] * 3 + [[0] * 4]
+
+
+@pytest.fixture
+def photograph():
+    return data.photograph("chelsea")[..., ::2, ::2]  # 112 x 112: a quarter of the time
+
+
+def near(got, wanted, tolerance=1e-5):
+    return torch.allclose(got, wanted, rtol=0, atol=tolerance * max(1.0, float(wanted.abs().max())))
+
+
+@pytest.mark.parametrize("layer", ["features.3", "features.9", "features.12", "features.0"])
+def test_grad_cam_equals_captum(layer, squeezenet, photograph):
+    wanted = captum.attr.LayerGradCam(squeezenet, squeezenet.get_submodule(layer)).attribute(
+        photograph.requires_grad_(), 285
+    )
+    got = attribution.grad_cam(squeezenet, photograph, 285, layer, upsample=False)
+    assert near(got, wanted.detach().relu())
+
+
+def test_grad_cam_takes_the_last_layer_with_places_and_the_pictures_size(coursenet, scenes):
+    heat = attribution.grad_cam(coursenet, scenes.images, scenes.labels)
+    assert heat.shape == (8, 1, 96, 96)
+    small = attribution.grad_cam(coursenet, scenes.images, scenes.labels, "pool5", upsample=False)
+    wanted = F.interpolate(small, size=(96, 96), mode="bilinear", align_corners=False)
+    assert torch.allclose(heat, wanted, atol=1e-6)
+
+
+def test_integrated_gradients_equal_captum_on_both_networks(coursenet, squeezenet, scenes, photograph):
+    for net, x, label in ((coursenet, scenes.images[:3], scenes.labels[:3]), (squeezenet, photograph, 285)):
+        wanted = captum.attr.IntegratedGradients(net).attribute(x, 0.0, target=label, internal_batch_size=4)
+        got = attribution.integrated_gradients(net, x, label)
+        assert near(got, wanted.sum(1, keepdim=True).float())
+
+
+def test_integrated_gradients_without_a_linear_front_equal_captum():
+    net = nn.Sequential(nn.Tanh(), nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 4))
+    x = SIXTEEN / 16
+    wanted = captum.attr.IntegratedGradients(net).attribute(x, 0.1, target=1, n_steps=20)
+    assert near(attribution.integrated_gradients(net, x, 1, 0.1, steps=20), wanted.float())
+
+
+def test_integrated_gradients_are_complete(coursenet, scenes):
+    x, labels = scenes.images[:2], scenes.labels[:2]
+    for baseline in (0.0, x.mean((2, 3), keepdim=True)):
+        heat = attribution.integrated_gradients(coursenet, x, labels, baseline, steps=200)
+        start = torch.as_tensor(baseline).expand_as(x)
+        rise = (coursenet(x) - coursenet(start)).gather(1, labels[:, None])[:, 0]
+        assert torch.allclose(heat.sum((1, 2, 3)), rise, atol=0.05 * float(rise.abs().max()))
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(20, 10), (17, 9), (32, 32), (96, 1)])
+def test_occlusion_equals_captum(patch, stride, coursenet, scenes):
+    x, labels = scenes.images[:2], scenes.labels[:2]
+    wanted = captum.attr.Occlusion(coursenet).attribute(
+        x, (3, patch, patch), (3, stride, stride), baselines=0.5, target=labels, perturbations_per_eval=4
+    )
+    got = attribution.occlusion(coursenet, x, labels, patch, stride)
+    assert near(got, wanted[:, :1].float(), 1e-4)
+
+
+def test_occlusion_equals_captum_on_a_photograph_that_is_not_square(squeezenet, photograph):
+    x = photograph[..., :100]
+    wanted = captum.attr.Occlusion(squeezenet).attribute(x, (3, 24, 24), (3, 16, 16), baselines=0.2, target=285)
+    assert near(attribution.occlusion(squeezenet, x, 285, 24, 16, 0.2), wanted[:, :1].float(), 1e-4)
+
+
+def test_occlusion_computes_less_than_in_full(squeezenet, photograph):
+    """The windows are used, not only right: the first layer runs on fewer pixels."""
+    seen = []
+    first = squeezenet.get_submodule("features.0")
+    hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    try:
+        attribution.occlusion(squeezenet, photograph, 285, 16, 16)
+    finally:
+        hook.remove()
+    assert sum(s[0] for s in seen if s[2] < 40) == 49 + 3  # all positions, and three to compare
+    assert sum(s.numel() for s in seen) < 49 * 3 * 112**2
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_occlusion_is_right_where_the_picture_takes_two_ways(skip, generator):
+    class TwoWays(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 5)
+
+        def forward(self, x):
+            y = self.b(self.a(x).relu()).square().mean((2, 3))
+            return self.fc(y + x.mean((1, 2, 3), keepdim=False)[:, None]) if skip else self.fc(y)
+
+    net = TwoWays().requires_grad_(False)
+    x = torch.rand(1, 3, 40, 40, generator=generator)
+    wanted = captum.attr.Occlusion(net).attribute(x, (3, 8, 8), (3, 4, 4), baselines=0.5, target=2)
+    assert near(attribution.occlusion(net, x, 2, 8, 4), wanted[:, :1].float(), 1e-5)
+
+
+@pytest.mark.parametrize("fill", ["grey", "blur", "noise", "inpaint", 0.1, torch.zeros(3, 1, 1)])
+def test_every_fill_gives_the_score_of_the_covered_picture(fill, coursenet, scenes):
+    x = scenes.images[:1]
+    grid = attribution.occlusion_grid(coursenet, x, 3, 24, 24, fill)
+    assert grid.shape == (1, 4, 4) and 0 <= float(grid.min()) and float(grid.max()) <= 1
+    if fill in ("grey", 0.1) if not isinstance(fill, torch.Tensor) else True:
+        covered = x.clone()
+        covered[..., 24:48, 48:72] = torch.as_tensor(0.5 if fill == "grey" else fill)
+        assert torch.isclose(grid[0, 1, 2], coursenet(covered).softmax(1)[0, 3], atol=1e-5)
+
+
+def test_inpainting_hides_less_than_noise(coursenet):
+    """What is continued from around a small patch is nearer to the picture than noise is."""
+    x = world.draw(1, seed=5).images
+    box = [40, 40, 48, 48]
+    away = {f: attribution._filler(x, f, 8)(0, box) - x[0, :, 40:48, 40:48] for f in ("inpaint", "noise", "grey")}
+    size = {f: float(difference.abs().mean()) for f, difference in away.items()}
+    assert size["inpaint"] < min(size["noise"], size["grey"])
+
+
+def test_smooth_grad_without_noise_is_saliency(coursenet, scenes):
+    x, labels = scenes.images[:2], scenes.labels[:2]
+    got = attribution.smooth_grad(coursenet, x, labels, noise=0.0, samples=2)
+    assert near(got, attribution.saliency(coursenet, x, labels))
+
+
+def test_smooth_grad_is_the_mean_over_noise_as_captum_has_it(coursenet, scenes):
+    """Two independent draws of the noise, so they agree only as far as means over 200 samples do."""
+    x = scenes.images[:1]
+    got = attribution.smooth_grad(coursenet, x, 2, samples=200, noise=0.02)
+    deviation = 0.02 * float(x.max() - x.min())
+    tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(coursenet))
+    torch.manual_seed(0)
+    wanted = tunnel.attribute(x, nt_samples=200, nt_samples_batch_size=10, stdevs=deviation, target=2, abs=False)
+    wanted = wanted.abs().amax(1, keepdim=True)
+    both = torch.stack([got.flatten(), wanted.flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.9
+    assert 0.9 < float(got.mean() / wanted.mean()) < 1.1
+
+
+def test_smooth_grad_is_seeded_and_explains_a_batch_as_its_pictures(coursenet, scenes):
+    x, labels = scenes.images[:2], scenes.labels[:2]
+    together = attribution.smooth_grad(coursenet, x, labels, samples=2, seed=3)
+    alone = attribution.smooth_grad(coursenet, x[1:], labels[1:], samples=2, seed=3)
+    assert near(together[1:], alone)
+    assert not torch.equal(together, attribution.smooth_grad(coursenet, x, labels, samples=2, seed=4))
+
+
+# ---------------------------------------------------------------- from a map to an object
+
+
+def overlap(found, truth):
+    return ((found & truth).flatten(1).sum(1) / (found | truth).flatten(1).sum(1)).mean()
+
+
+def test_a_map_that_points_at_the_middle_of_an_object_brings_all_of_it():
+    x = torch.zeros(2, 3, 60, 60)
+    x[:, :, 15:45, 10:50] = torch.tensor([0.9, 0.2, 0.1])[:, None, None]
+    axis = torch.arange(60) - 29.5
+    heat = -(axis**2 + axis[:, None] ** 2).expand(2, 1, -1, -1)  # a round hill
+    assert overlap(attribution.segment(x, heat), x[:, :1] > 0.5) > 0.95
+
+
+def test_objects_are_cut_out_better_than_by_a_centred_box(coursenet):
+    """Mean IoU over 60 scenes: at least 0.7 from occlusion maps; the best centred box has less than 0.3."""
+    scenes = world.draw(60, seed=900)
+    heat = attribution.occlusion(coursenet, scenes.images, scenes.labels, 24, 12)
+    found = attribution.segment(scenes.images, gaussian_blur(heat, 9, 2.0))
+    assert found.shape == (60, 1, 96, 96) and found.dtype == torch.bool
+    boxes = []
+    for half in range(12, 48, 4):
+        box = torch.zeros_like(found)
+        box[..., 48 - half : 48 + half, 48 - half : 48 + half] = True
+        boxes.append(overlap(box, scenes.masks))
+    assert overlap(found, scenes.masks) >= 0.7 > 0.3 > max(boxes)
+
+
+def test_a_cut_is_the_same_twice_and_alone(coursenet, scenes):
+    heat = attribution.saliency(coursenet, scenes.images, scenes.labels, "guided")
+    together = attribution.segment(scenes.images, heat)
+    assert torch.equal(together[3:4], attribution.segment(scenes.images[3:4], heat[3:4]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda net, x: attribution.occlusion(net, x, 0, 97), "a patch of 97 does not fit a picture of"),
+        (lambda net, x: attribution.occlusion(net, x, 0, 0), "patch of 0"),
+        (lambda net, x: attribution.occlusion(net, x, 0, 16, 0), "stride goes from 1 to the patch's 16"),
+        (lambda net, x: attribution.occlusion(net, x, 0, 16, 17), "stay uncovered; got 17"),
+        (lambda net, x: attribution.occlusion(net, x, 0, fill="gray"), "no fill 'gray' .did you mean 'grey'"),
+        (lambda net, x: attribution.occlusion(net, x, 0, score="softmax"), "no score 'softmax'"),
+        (lambda net, x: attribution.occlusion(net, x, 10, 48, 48), "from 0 to 9"),
+        (lambda net, x: attribution.occlusion(net, x * 255, 0), "lie in"),
+        (lambda net, x: attribution.integrated_gradients(net, x, 10), "from 0 to 9"),
+        (lambda net, x: attribution.integrated_gradients(net, x, torch.tensor([0, 1, 2])), "one int or 2"),
+        (lambda net, x: attribution.integrated_gradients(net, x, 0, steps=0), "at least 1 step"),
+        (lambda net, x: attribution.smooth_grad(net, x, 0, samples=0), "at least 1 sample"),
+        (lambda net, x: attribution.smooth_grad(net, x, 0, noise=-1), "at least 0"),
+        (lambda net, x: attribution.smooth_grad(net, x, 0, "smooth"), "no ReLU rule"),
+        (lambda net, x: attribution.grad_cam(net, x, 0, "fc7"), "'fc7' has no places"),
+        (lambda net, x: attribution.grad_cam(net, x, 0, "conv9"), "no layer 'conv9'"),
+        (lambda net, x: attribution.grad_cam(net, x, -1), "number -1"),
+        (lambda net, x: attribution.segment(x, torch.ones(2, 1, 96, 96)), "map 0 is flat"),
+        (lambda net, x: attribution.segment(x, torch.ones(2, 1, 48, 48)), "do not fit"),
+        (lambda net, x: attribution.segment(x, x[:, :1], foreground=0.2), "quantiles rise"),
+        (lambda net, x: attribution.segment(x, x[:, :1], rounds=0), "1 round"),
+    ],
+)
+def test_each_bad_argument_is_named(call, message, coursenet, scenes):
+    with pytest.raises(ValueError, match=message):
+        call(coursenet, scenes.images[:2])
+
+
+def test_guided_is_refused_where_there_is_no_relu():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ValueError, match="runs no ReLU"):
+        attribution.smooth_grad(net, torch.rand(1, 3, 8, 8), 0, "guided", samples=1)
+
+
+def test_no_hook_survives_not_even_an_error(coursenet, scenes):
+    for call in (attribution.occlusion, attribution.integrated_gradients, attribution.grad_cam):
+        call(coursenet, scenes.images[:1], 0)
+        with pytest.raises(ValueError):
+            call(coursenet, scenes.images[:1], 99)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in coursenet.modules())

@@ -188,3 +188,62 @@ def test_empty_filters_give_numbers_and_other_shapes_are_refused():
         measure.colour_energy(torch.zeros(2, 4, 5, 5))
     with pytest.raises(ValueError, match=r"filters are \(n, c, h, w\), got \(5, 5\)"):
         measure.orientation_energy(torch.zeros(5, 5))
+
+
+# ---------------------------------------------------------------- when pixels go
+
+
+def brightness(x):
+    """A classifier that needs no network: class 1 is likelier the more light there is on the left half."""
+    light = x[..., : x.shape[3] // 2].mean((1, 2, 3))
+    return torch.stack([torch.zeros_like(light), 8 * light], 1)
+
+
+def test_deletion_and_insertion_by_hand():
+    x = torch.ones(1, 3, 2, 2)
+    heat = torch.tensor([[[[4.0, 1.0], [3.0, 2.0]]]])  # the left column first
+    light = torch.tensor([[1.0, 0.5, 0.0, 0.0, 0.0]])
+    assert torch.allclose(measure.deletion(brightness, x, 1, heat, steps=4, hidden=0.0), torch.sigmoid(8 * light))
+    light = torch.tensor([[0.0, 0.5, 1.0, 1.0, 1.0]])
+    assert torch.allclose(measure.insertion(brightness, x, 1, heat, steps=4, hidden=0.0), torch.sigmoid(8 * light))
+
+
+def test_curves_run_from_the_picture_to_nothing_and_back(coursenet, scenes, generator):
+    heat = torch.rand(8, 1, 96, 96, generator=generator)
+    x, labels = scenes.images, scenes.labels
+    whole = coursenet(x).softmax(1).gather(1, labels[:, None])[:, 0]
+    grey = coursenet(torch.full_like(x, 0.5)).softmax(1).gather(1, labels[:, None])[:, 0]
+    falling, rising = (f(coursenet, x, labels, heat, steps=3) for f in (measure.deletion, measure.insertion))
+    assert falling.shape == rising.shape == (8, 4)
+    assert torch.allclose(falling[:, 0], whole, atol=1e-5) and torch.allclose(falling[:, -1], grey, atol=1e-5)
+    assert torch.allclose(rising[:, -1], whole, atol=1e-5)
+
+
+def test_a_true_map_falls_and_rises_sooner_than_a_false_one():
+    x = torch.ones(1, 3, 10, 10)
+    true = torch.zeros(1, 1, 10, 10)
+    true[..., :5] = 1
+    fall, rise = (
+        [measure.area(curve(brightness, x, 1, heat, steps=10, hidden=0.0)) for heat in (true, 1 - true)]
+        for curve in (measure.deletion, measure.insertion)
+    )
+    assert fall[0] < fall[1] - 0.1 and rise[0] > rise[1] + 0.1
+
+
+def test_area_equals_numpy(generator):
+    curve = torch.rand(5, 17, generator=generator)
+    assert np.allclose(measure.area(curve), np.trapezoid(curve.numpy(), dx=1 / 16, axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heat": torch.zeros(1, 1, 5, 5)}, "do not fit"),
+        ({"steps": 0}, "steps go from 1"),
+        ({"label": 2}, "from 0 to 1"),
+    ],
+)
+def test_bad_curves_are_refused(change, message):
+    arguments = {"x": torch.ones(1, 3, 10, 10), "label": 1, "heat": torch.zeros(1, 1, 10, 10)} | change
+    with pytest.raises(ValueError, match=message):
+        measure.deletion(brightness, **arguments)

@@ -1,9 +1,11 @@
+import math
 from functools import partial
 
 import pytest
 import torch
 
-from course_lib import models, recipes
+from course_lib import data, models, recipes
+from course_lib.descriptors import HOG
 from course_lib.images import Fourier, Pixels, grey, jitter
 from course_lib.taps import Taps
 
@@ -74,3 +76,48 @@ def test_unknown_units_are_named(coursenet):
         recipes.maximize_activation(coursenet, "fc9", 0, progress=False)
     with pytest.raises(ValueError, match="no channel of layer 'fc8' with number 10"):
         recipes.maximize_activation(coursenet, "fc8", 10, progress=False)
+
+
+# ---------------------------------------------------------------- match
+
+
+def test_two_pictures_share_one_hog():
+    """Tatu 2011, small: the code comes over, the colours stay."""
+    start, goal = data.photograph("chelsea", 48), data.photograph("coffee", 48)
+    phi = HOG(bilinear=True)
+    free = recipes.match(
+        HOG(bilinear=True, clamp=math.inf), start, goal, rates=(0.01, 0.005, 0.002), steps=60, progress=False
+    )
+    found = recipes.match(phi, free.image, goal, rates=(0.001,), steps=60, progress=False)
+    target = phi(goal)
+
+    def error(x):
+        return float((phi(x) - target).norm() / target.norm())
+
+    assert error(start) > 0.8
+    assert error(found.image) < 0.1
+    colours = [x.mean((2, 3)) for x in (start, found.image, goal)]
+    assert (colours[1] - colours[0]).norm() < 0.3 * (colours[1] - colours[2]).norm()
+
+
+def test_the_clamp_hides_the_way_back():
+    start, goal = data.photograph("chelsea", 48), data.photograph("coffee", 48)
+    phi, options = HOG(bilinear=True), {"rates": (0.01, 0.005, 0.002), "steps": 60, "progress": False}
+    target = phi(goal)
+    errors = [
+        float((phi(recipes.match(features, start, goal, **options).image) - target).norm())
+        for features in (HOG(bilinear=True, clamp=math.inf), phi)
+    ]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_a_match_stays_in_its_radius_and_tells_its_energy(coursenet, scenes):
+    start, goal = scenes.images[:2], scenes.images[2:4]
+    found = recipes.match(
+        Taps(coursenet, "fc6"), start, goal, radius=8 / 255, rates=(0.01, 0.002), steps=15, progress=False
+    )
+    assert (found.image - start).abs().max() <= 8 / 255 + 1e-6
+    assert len(found.energy["distance"]) == 30
+    assert found.total[-1] < 0.5 * found.total[0]
+    with pytest.raises(ValueError, match="at least one step size"):
+        recipes.match(Taps(coursenet, "fc6"), start, goal, rates=())

@@ -1,0 +1,195 @@
+"""HOG and dense SIFT as differentiable modules.
+
+Both are small convolutional networks with fixed filters: differences of neighbouring pixels, a bin of orientation for
+each pixel, a tent-shaped pooling, and a normalisation (Mahendran and Vedaldi 2015). So they invert, match
+and caricature like any other network. On flat ground there is no orientation and the slope is zero: an optimiser must
+start from a picture that has some structure, a faint noise will do.
+"""
+
+import cmath
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.errors import check_pictures, require
+
+CLAMP = 0.2  # no bin may hold more of its block than this: Lowe 2004, and all who followed
+HOG_DIRECTIONS = 18
+SIFT_DIRECTIONS, SIFT_BINS = 8, 4
+SIFT_WINDOW = 1.5  # standard deviation of the window over a descriptor, in bins (Mahendran and Vedaldi's; Lowe's is 2)
+
+
+class HOG(nn.Module):
+    """Histograms of oriented gradients: (n, 3, h, w) -> (n, 27, h / cell, w / cell), values in [0, 0.4].
+
+    Each pixel adds |g| to the bin of its gradient g, and bilinearly to the nearest four cells: d[k] in each cell.
+    Channels 0-17 are directed, at 20 k degrees from right to down; 18-26 undirected, u[k] = d[k] + d[k + 9]. Each is
+
+        1/2 sum over b of min(0.2, d / sqrt(1e-4 + |u in b|^2)),  b the four blocks of 2 x 2 cells around the cell.
+
+    cell: pixels. bilinear: share |g| between the two nearest directions instead of giving it all to one, which is not
+    continuous (the slope exists, but a line search stumbles). texture: append four channels, the sums over k of the
+    clamped u[k] in each block, divided by sqrt(18): 31 channels in all, values in [0, 0.43]. clamp: the 0.2; infinity
+    leaves it out, for a descent: a bin that is above it in all four blocks has no slope back.
+
+    The colour with the steepest gradient counts, the border pixels have none, and blocks at the border repeat their
+    outer cells, all as in VLFeat's vl_hog (variant UoCTTI), which this equals up to rounding, at the border too; a
+    last cell that is at least half inside counts, so sides are rounded to the nearest multiple. A mirrored picture
+    gives permuted channels, but for hard bins where g points straight up or down, which lies on the edge of two bins.
+    Raises ValueError for pictures with a side shorter than two cells.
+    Source: Dalal and Triggs 2005; Felzenszwalb 2010 (the blocks); Mahendran and Vedaldi 2015 (the bins).
+    """
+
+    def __init__(self, cell: int = 8, bilinear: bool = False, *, texture: bool = False, clamp: float = CLAMP):
+        super().__init__()
+        require(cell >= 2, f"a cell has at least 2 pixels a side, got {cell}")
+        self.cell, self.bilinear, self.texture, self.clamp = cell, bilinear, texture, clamp
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_pictures(x, -100, 100)  # a line search strays; what is refused is another scale, 0 to 255
+        _check_sides(x, 2 * self.cell, f"HOG of cell {self.cell}")
+        g = _steepest_colour(x[..., 1:-1, 2:] - x[..., 1:-1, :-2], x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
+        bins = _nearest_two(g, HOG_DIRECTIONS) if self.bilinear else _nearest(g, HOG_DIRECTIONS)
+        cells = self._pool(bins)  # (n, 18, h - 2, w - 2) -> (n, 18, rows, columns)
+        return self._normalise(cells)
+
+    def _pool(self, bins: Tensor) -> Tensor:
+        """Sum over each cell and its neighbours, with weights that fall from 1 at its centre to 0 at theirs."""
+        tent = _tent(self.cell, 2 * self.cell - self.cell % 2)
+        before = self.cell // 2 + 1  # half a cell, and the pixel of border without a gradient
+        padding = []
+        for side in (bins.shape[3] + 2, bins.shape[2] + 2):
+            count = (side + self.cell // 2) // self.cell
+            padding += [before, (count - 1) * self.cell + len(tent) - (before - 1) - side + 1]
+        return _depthwise(F.pad(bins, padding), tent, self.cell)
+
+    def _normalise(self, directed: Tensor) -> Tensor:
+        rows, columns = directed.shape[2:]
+        undirected = directed[:, :9] + directed[:, 9:]
+        energy = F.pad(undirected.square().sum(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        factor = (4 * F.avg_pool2d(energy, 2, stride=1) + 1e-4).rsqrt()  # of each block: (n, 1, rows + 1, columns + 1)
+        around = [factor[..., i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)]
+        blocks = torch.stack(around, 1) * torch.cat([directed, undirected], 1)[:, None]  # (n, 4, 27, rows, columns)
+        blocks = blocks.clamp(max=self.clamp)
+        code = blocks.sum(1) / 2
+        return torch.cat([code, blocks[:, :, 18:].sum(2) / math.sqrt(18)], 1) if self.texture else code
+
+
+class DenseSIFT(nn.Module):
+    """SIFT at every crossing of a grid: (n, 3, h, w) -> (n, 128, rows, columns), values in [0, 0.2].
+
+    Each pixel of the grey picture shares |g| between the nearest two of 8 directions, and bilinearly between the bins
+    around it. Bins are `bin` pixels apart, the first at pixel 0, and 4 x 4 of them make a descriptor d, weighted by a
+    Gaussian of 1.5 bins: min(0.2, d / |d|). Descriptors are one bin apart, so rows = (h - 1) // bin - 2.
+    Channel 32 i + 8 j + k is the bin in row i, column j, at 45 k degrees from right to down.
+
+    renormalize: divide by the norm once more after the clamp, as Lowe 2004 and VLFeat's vl_dsift (flat window, its
+    size 1.5) do, which this equals up to their approximate square root and arc tangent; values then exceed 0.2.
+    By default it stops at the clamp, as Mahendran and Vedaldi 2015 do.
+    Raises ValueError for pictures with a side shorter than 3 bin + 1.
+    """
+
+    def __init__(self, bin: int = 5, *, renormalize: bool = False):
+        super().__init__()
+        require(bin >= 1, f"a bin has at least 1 pixel a side, got {bin}")
+        self.bin, self.renormalize = bin, renormalize
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_pictures(x, -100, 100)
+        _check_sides(x, (SIFT_BINS - 1) * self.bin + 1, f"dense SIFT of bin {self.bin}")
+        grey = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)  # ITU-R BT.601
+        down, right = torch.gradient(grey, dim=(1, 2))  # central differences, one-sided at the border
+        reach = self.bin - 1
+        bins = F.pad(_nearest_two(torch.complex(right, down)[:, None], SIFT_DIRECTIONS), (reach,) * 4, mode="replicate")
+        grid = _depthwise(bins, _tent(self.bin, 2 * self.bin - 1), self.bin)  # (n, 8, rows + 3, columns + 3)
+        code = F.normalize(self._gather(grid), eps=1e-7).clamp(max=CLAMP)
+        return F.normalize(code, eps=1e-7) if self.renormalize else code
+
+    def _gather(self, grid: Tensor) -> Tensor:
+        """The 4 x 4 bins of each descriptor under the Gaussian: (n, 8, rows + 3, columns + 3) -> (n, 128, ...)."""
+        rows, columns = grid.shape[2] - 3, grid.shape[3] - 3
+        window = [self._window(i) for i in range(SIFT_BINS)]
+        return torch.cat(
+            [
+                window[i] * window[j] * grid[..., i : i + rows, j : j + columns]
+                for i in range(SIFT_BINS)
+                for j in range(SIFT_BINS)
+            ],
+            1,
+        )
+
+    def _window(self, i: int) -> float:
+        """The mean of the Gaussian over the pixels that bin i of a row reaches: VLFeat's fast form."""
+        centre, reach = (i - (SIFT_BINS - 1) / 2) * self.bin, self.bin - 1
+        places = (centre + torch.arange(-reach, reach + 1)) / (self.bin * SIFT_WINDOW)
+        return float(torch.exp(-0.5 * places.square()).mean())
+
+
+def glyphs(code: Tensor, side: int = 12) -> Tensor:
+    """HOG drawn as edges: (n, 27 or 31, rows, columns) -> (n, 1, rows side, columns side) in [0, 1].
+
+    In each cell, nine bars at right angles to their gradient, as bright as their undirected channel (white is 0.4).
+    Raises ValueError for what is not the code of a HOG.
+    """
+    require(code.dim() == 4 and code.shape[1] in (27, 31), f"HOG is (n, 27 or 31, h, w), got {tuple(code.shape)}")
+    along = torch.arange(side).to(code) - (side - 1) / 2
+    normal = _directions(HOG_DIRECTIONS)[:9, None, None].to(code.device)
+    across = (along * normal.real + along[:, None] * normal.imag).abs()  # (9, side, side)
+    bars = (1 - across).clamp(min=0) * (along.square() + along[:, None].square() <= (side / 2) ** 2)
+    cells = code[:, 18:27, :, None, :, None] * bars[:, None, :, None, :] / (2 * CLAMP)
+    return cells.amax(1).flatten(1, 2).flatten(2, 3)[:, None]  # (n, rows, side, columns, side) -> (n, 1, ...)
+
+
+# ---------------------------------------------------------------- the layers
+
+
+def _check_sides(x: Tensor, least: int, what: str) -> None:
+    height, width = x.shape[2:]
+    require(min(height, width) >= least, f"{what} needs pictures of at least {least} x {least}, got {height} x {width}")
+
+
+def _steepest_colour(right: Tensor, down: Tensor) -> Tensor:
+    """At each pixel the longest of its three gradients, as right + i down: twice (n, 3, h, w) -> (n, 1, h, w)."""
+    steepest = (right.square() + down.square()).max(1, keepdim=True).indices  # max is ten times as fast as argmax
+    return torch.complex(right.gather(1, steepest), down.gather(1, steepest))
+
+
+def _directions(count: int) -> Tensor:
+    """Unit vectors all around, right + i down: (count,), the first to the right.
+
+    Single precision, so that the two next to the vertical are equally near to it; the first then wins, as in VLFeat.
+    """
+    return torch.tensor([cmath.exp(2j * cmath.pi * k / count) for k in range(count)], dtype=torch.complex64)
+
+
+def _nearest(g: Tensor, count: int) -> Tensor:
+    """|g| in the bin of the nearest direction, 0 in the others: (n, 1, h, w) -> (n, count, h, w)."""
+    half = _directions(count)[: count // 2, None, None].to(g.device)
+    projections = g.real * half.real + g.imag * half.imag
+    nearest = torch.cat([projections, -projections], 1).max(1, keepdim=True).indices
+    bins = projections.new_zeros(len(g), count, *g.shape[2:])
+    return bins.scatter(1, nearest, g.abs())
+
+
+def _nearest_two(g: Tensor, count: int) -> Tensor:
+    """|g| max(0, 1 - a / step), a the angle between g and each direction: (n, 1, h, w) -> (n, count, h, w)."""
+    turn = g.angle() * (count / (2 * math.pi))  # in steps
+    below = turn.detach().floor()
+    lower, share, length = below.long() % count, turn - below, g.abs()
+    bins = length.new_zeros(len(g), count, *g.shape[2:])
+    return bins.scatter(1, lower, length * (1 - share)).scatter(1, (lower + 1) % count, length * share)
+
+
+def _tent(reach: int, size: int) -> Tensor:
+    """`size` weights that fall by 1 / reach a pixel to both sides of the middle."""
+    return 1 - (torch.arange(size) - (size - 1) / 2).abs() / reach
+
+
+def _depthwise(maps: Tensor, weights: Tensor, stride: int) -> Tensor:
+    """Each channel filtered by the same weights, down and across."""
+    count = maps.shape[1]
+    kernel = weights.to(maps).expand(count, 1, 1, -1)
+    across = F.conv2d(maps, kernel, stride=(1, stride), groups=count)
+    return F.conv2d(across, kernel.mT, stride=(stride, 1), groups=count)
