@@ -15,11 +15,13 @@ and its four places are modules. An import only ever points to a lower layer.
 | 2 | `patches` | maximally activating patches of every channel, in one pass over any number of images |
 | 1 | `preimage` | the loop |
 | 1 | `attribution` | which pixels mattered: gradient rules, occlusion, CAM, segmentation |
+| 1 | `evolution` | pictures by mutation and selection: of their pixels, or of small networks that draw them |
 | 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
 | 1 | `embedding` | vectors: codes of pictures, skip-gram words; their neighbours, PCA, t-SNE, the picture grid |
 | 0 | `taps` | named activations, the backward rules of the ReLU, receptive fields |
 | 0 | `energy` | weighted, named scalar terms |
 | 0 | `images` | the unknown image, and transforms |
+| 0 | `optimizers` | steps that torch.optim does not have |
 | 0 | `descriptors` | HOG and dense SIFT as differentiable modules |
 | 0 | `incremental` | many copies of one picture, each changed in a box: only what the box reaches is computed again |
 | 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |

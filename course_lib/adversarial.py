@@ -1,21 +1,21 @@
 """Fooling a network: FGSM, PGD, L-BFGS, fooling images, the linear story."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.optimize import minimize as scipy_minimize
 from torch import Tensor, nn
 
 from course_lib.energy import Energy, cross_entropy
 from course_lib.errors import check_choice, check_pictures, require, unknown
+from course_lib.evolution import CPPN_WEIGHTS, cppn, evolve, mutate_pixels, mutate_weights
 from course_lib.images import Image, Pixels
 from course_lib.models import Network
+from course_lib.optimizers import Steepest, per_picture, steepest
 from course_lib.preimage import minimize
 
 NORMS = ("linf", "l2")
@@ -95,29 +95,6 @@ def pgd(
     return ball.exact()
 
 
-def steepest(gradient: Tensor, norm: str) -> Tensor:
-    """argmax over |d| <= 1 of <d, gradient>, for each of (n, ...) gradients: sign(g) for "linf", g / |g| for "l2"."""
-    if norm == "linf":
-        return gradient.sign()
-    return gradient / _per_picture(_length(gradient).clamp(min=1e-30), gradient)
-
-
-class Steepest(torch.optim.Optimizer):
-    """x - step * steepest(dE/dx): every step has the same length, however small the gradient."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter], *, step: float, norm: str):
-        super().__init__(parameters, {"step": step, "norm": norm})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        with torch.enable_grad():
-            value = closure()
-        for group in self.param_groups:
-            for x in group["params"]:
-                x.sub_(group["step"] * steepest(x.grad, group["norm"]))
-        return value
-
-
 class Ball(Image):
     """The pictures within `radius` of a start, in a norm; in [0, 1] as well, if the start is.
 
@@ -143,7 +120,7 @@ class Ball(Image):
             away = 2 * torch.rand(shape, generator=generator) - 1
         else:
             away = steepest(torch.randn(shape, generator=generator), "l2")
-            away = away * _per_picture(torch.rand(len(away), generator=generator), away)
+            away = away * per_picture(torch.rand(len(away), generator=generator), away)
         self.pixels.add_(self.radius * away.to(self.pixels))
         self.project()
 
@@ -154,7 +131,7 @@ class Ball(Image):
             change = change.clamp(-self.radius, self.radius)
         else:
             share = (self.radius / _length(change).clamp(min=1e-30)).clamp(max=1)
-            change = change * _per_picture(share, change)
+            change = change * per_picture(share, change)
         self.pixels.copy_((self.get_buffer("start") + change).clamp(*self.box))
 
     @torch.no_grad()
@@ -170,7 +147,7 @@ class Ball(Image):
         bound, slack = (1 - 2**-20) * self.radius, 2**-20  # the rounding of a sum depends on its order
         while bool((far := (length := _length(moved.double() - start.double())) > bound).any()):
             share = torch.where(far, (1 - slack) * bound / length.clamp(min=1e-30), 1.0).to(moved)
-            moved = torch.where(_per_picture(far, moved), start + (moved - start) * _per_picture(share, moved), moved)
+            moved = torch.where(per_picture(far, moved), start + (moved - start) * per_picture(share, moved), moved)
             slack = min(1.0, 2 * slack)  # 1 is the start itself, so this ends
         return moved.clamp(*self.box)
 
@@ -184,10 +161,6 @@ def _rounded_down(value: float, dtype: torch.dtype) -> float:
 def _length(change: Tensor) -> Tensor:
     """(n,): the Euclidean length of each of (n, ...)."""
     return change.flatten(1).norm(dim=1)
-
-
-def _per_picture(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))  # (n,) -> (n, 1, ...)
 
 
 @contextmanager
@@ -330,83 +303,9 @@ def fooling_image(
     side = net.image_size
     if method == "cppn":
         genomes = torch.randn(len(targets), CPPN_WEIGHTS, generator=generator)
-        develop, mutate = partial(cppn, side=side), _mutate_weights
-        return _evolve(net, targets, genomes, develop, mutate, confidence, steps, generator)
+        return evolve(net, targets, genomes, partial(cppn, side=side), mutate_weights, confidence, steps, generator)
     noise = torch.rand(len(targets), 3, side, side, generator=generator)
     if method == "evolution":
-        return _evolve(net, targets, noise, lambda pixels: pixels, _mutate_pixels, confidence, steps, generator)
+        return evolve(net, targets, noise, lambda pixels: pixels, mutate_pixels, confidence, steps, generator)
     image = Pixels(noise.to(targets.device))
     return minimize(net, cross_entropy("", targets), image, steps=steps, progress=False).image
-
-
-CHILDREN = 16  # of each generation
-
-Develop = Callable[[Tensor], Tensor]  # genomes (n, ...) -> pictures (n, 3, side, side)
-Mutate = Callable[[Tensor, torch.Generator], Tensor]
-
-
-@torch.no_grad()
-def _evolve(
-    net: Network,
-    targets: Tensor,
-    elites: Tensor,
-    develop: Develop,
-    mutate: Mutate,
-    confidence: float,
-    generations: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """The best picture of each target, after so many generations of children of all of them."""
-    device = targets.device
-
-    def fitness(genomes: Tensor) -> Tensor:  # (genomes, targets)
-        return F.log_softmax(net(develop(genomes.to(device))), dim=1)[:, targets].cpu()
-
-    everyone = torch.arange(len(elites))
-    best = fitness(elites)[everyone, everyone]
-    for _ in range(generations):
-        unfinished = (best < math.log(confidence)).nonzero().flatten()
-        if len(unfinished) == 0:
-            break
-        parents = unfinished[torch.randint(len(unfinished), (CHILDREN,), generator=generator)]
-        children = mutate(elites[parents], generator)
-        value, winner = fitness(children).max(0)  # for each target
-        better = value > best
-        elites[better], best[better] = children[winner[better]], value[better]
-    return develop(elites.to(device)).clamp(0, 1)
-
-
-def _mutate_pixels(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """A tenth of the colour values moves, by a normal step of 0.2 (Nguyen 2015: a polynomial one of like size)."""
-    chosen = torch.rand(pixels.shape, generator=generator) < 0.1
-    return (pixels + chosen * 0.2 * torch.randn(pixels.shape, generator=generator)).clamp(0, 1)
-
-
-def _mutate_weights(weights: Tensor, generator: torch.Generator) -> Tensor:
-    chosen = torch.rand(weights.shape, generator=generator) < 0.2
-    return weights + chosen * 0.5 * torch.randn(weights.shape, generator=generator)
-
-
-CPPN_WIDTHS = (4, 12, 12, 12, 3)  # x, y, distance, one -> three hidden layers -> R, G, B
-CPPN_WEIGHTS = sum(a * b for a, b in zip(CPPN_WIDTHS, CPPN_WIDTHS[1:], strict=False))
-
-
-def cppn(weights: Tensor, side: int) -> Tensor:
-    """Pictures (n, 3, side, side) in [0, 1] drawn by compositional pattern-producing networks, weights (n, 372).
-
-    Each is a function (x, y, distance from the centre, 1) -> R, G, B with three hidden layers of twelve units, whose
-    activations take turns: sine, Gaussian, tanh, absolute value.
-    Source: Stanley 2007, with a fixed set of connections.
-    """
-    axis = torch.linspace(-1, 1, side, device=weights.device)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    signal = torch.stack([x, y, (x * x + y * y).sqrt(), torch.ones_like(x)]).flatten(1)  # (4, side^2)
-    signal = signal.expand(len(weights), -1, -1)
-    turns = (torch.sin, lambda z: torch.exp(-z * z), torch.tanh, torch.abs)
-    layers = [(a, b) for a, b in zip(CPPN_WIDTHS, CPPN_WIDTHS[1:], strict=False)]
-    parts = weights.split([a * b for a, b in layers], dim=1)
-    for depth, ((inputs, outputs), part) in enumerate(zip(layers, parts, strict=True)):
-        signal = part.view(-1, outputs, inputs) @ signal / inputs**0.5 * 2  # (n, outputs, side^2)
-        if depth < len(layers) - 1:
-            signal = torch.stack([turns[i % 4](row) for i, row in enumerate(signal.unbind(1))], 1)
-    return signal.sigmoid().view(-1, 3, side, side)

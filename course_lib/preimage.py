@@ -1,7 +1,7 @@
 """The loop: x* = argmin_x loss(features(transform(x))) + regularizer(x)."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -99,6 +99,29 @@ def minimize(
     history = {name: [record[name] for record in records] for name in (records[0] if records else {})}
     with torch.no_grad():
         return Preimage(image().detach().clone(), history, interrupted)
+
+
+def minimize_in_stages(
+    features: Callable[[Tensor], Tensor | dict[str, Tensor]],
+    loss: Energy,
+    image: Image,
+    stages: Sequence[tuple[MakeOptimizer, int]],
+    **options: Any,
+) -> Preimage:
+    """`minimize` with one optimiser after another, each for its number of steps and with a fresh memory.
+
+    stages: (optimizer, steps) pairs, as in the published schedules, whose rate drops and whose momentum then begins
+    anew. options: for `minimize`. Ctrl-C ends all. Raises ValueError for no stages.
+    """
+    require(len(stages) > 0, "stages must name at least one pair (optimizer, steps)")
+    found: list[Preimage] = []
+    for optimizer, steps in stages:
+        found.append(minimize(features, loss, image, optimizer=optimizer, steps=steps, **options))
+        if found[-1].interrupted:
+            break
+    terms = next((stage.energy for stage in found if stage.energy), {})
+    energy = {term: [value for stage in found for value in stage.energy.get(term, [])] for term in terms}
+    return Preimage(found[-1].image, energy, found[-1].interrupted)
 
 
 def _finite(values: dict[str, float], step: int) -> dict[str, float]:

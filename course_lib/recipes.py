@@ -11,7 +11,7 @@ from course_lib.energy import activation, distance
 from course_lib.errors import check_choice, require
 from course_lib.images import Fourier, Image, Pixels, Transform, compose, jitter, rotate, scale
 from course_lib.models import Network
-from course_lib.preimage import Preimage, minimize
+from course_lib.preimage import Preimage, minimize, minimize_in_stages
 from course_lib.taps import Taps, relu_backward
 
 WAKING = 48  # steps with redirected ReLUs; Olah's code takes 16, which left half of the silent units asleep here
@@ -99,12 +99,5 @@ def match(
     require(len(rates) > 0, "rates must name at least one step size")
     with torch.no_grad():
         loss = distance(features(goal))
-    image = Pixels(start, radius)
-    stages: list[Preimage] = []
-    for rate in rates:
-        optimizer = partial(torch.optim.Adam, lr=rate)
-        stages.append(minimize(features, loss, image, steps=steps, optimizer=optimizer, **options))
-        if stages[-1].interrupted:
-            break
-    energy = {term: [value for stage in stages for value in stage.energy[term]] for term in stages[0].energy}
-    return Preimage(stages[-1].image, energy, stages[-1].interrupted)
+    stages = [(partial(torch.optim.Adam, lr=rate), steps) for rate in rates]
+    return minimize_in_stages(features, loss, Pixels(start, radius), stages, **options)

@@ -118,14 +118,6 @@ def test_the_linear_example_of_the_lecture():
     assert round(float(net(moved).softmax(1)[0, 1]), 4) == 0.8808
 
 
-def test_the_steepest_step_of_each_norm():
-    gradient = torch.tensor([[1.0, -2]])
-    assert (adversarial.steepest(gradient, "linf") * gradient).sum() == 3
-    unit = gradient / 5**0.5
-    assert torch.isclose((adversarial.steepest(unit, "l2") * unit).sum(), torch.tensor(1.0))
-    assert torch.equal(adversarial.steepest(torch.zeros(2, 3), "l2"), torch.zeros(2, 3))
-
-
 def test_a_sure_network_gives_a_direction_all_the_same():
     # where p = 1 - 1e-12, the slope is 1e-12 of the usual one: the steps keep their length
     steep = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
@@ -236,15 +228,6 @@ def test_lbfgs_changes_less_than_pgd_and_reaches_the_target(coursenet, seen):
 
 
 # ---------------------------------------------------------------- fooling images
-
-
-def test_the_pictures_of_a_cppn_are_smooth_and_differ(generator):
-    weights = torch.randn(5, adversarial.CPPN_WEIGHTS, generator=generator)
-    pictures = adversarial.cppn(weights, 64)
-    assert pictures.shape == (5, 3, 64, 64) and 0 <= float(pictures.min()) and float(pictures.max()) <= 1
-    assert pictures.std(0).mean() > 0.05
-    noise = torch.rand(5, 3, 64, 64, generator=generator)
-    assert pictures.diff(dim=3).abs().mean() < 0.3 * noise.diff(dim=3).abs().mean()
 
 
 def test_fooling_by_ascent_is_confident(coursenet):

@@ -8,7 +8,7 @@ from torch import nn
 
 from course_lib.energy import Energy, activation, alpha_norm, distance, total_variation
 from course_lib.images import Fourier, Pixels, grey, jitter
-from course_lib.preimage import minimize
+from course_lib.preimage import minimize, minimize_in_stages
 from course_lib.taps import Taps
 
 OPTIMIZERS = {
@@ -170,3 +170,21 @@ def test_the_network_gets_no_gradient_and_no_hook(coursenet):
 def test_unknown_layer_in_the_energy_is_named(coursenet):
     with pytest.raises(ValueError, match=r"no activation of layer 'conv3'.*choose from conv2"):
         minimize(Taps(coursenet, "conv2"), activation("conv3", 0), Fourier(96, 96), steps=1, progress=False)
+
+
+def test_stages_follow_one_another(generator):
+    target = torch.rand(1, 3, 6, 6, generator=generator)
+    rates = (0.3, 0.1, 0.03)
+    image = Pixels(grey(6, 6))
+    stages = [(partial(torch.optim.SGD, lr=rate, momentum=0.9), 30) for rate in rates]
+    found = minimize_in_stages(nn.Identity(), distance(target), image, stages, progress=False)
+    assert len(found.total) == 90
+    one_by_one = Pixels(grey(6, 6))
+    for optimizer, steps in stages:
+        last = minimize(nn.Identity(), distance(target), one_by_one, optimizer=optimizer, steps=steps, progress=False)
+    assert torch.equal(found.image, last.image) and found.total[60:] == last.total
+
+
+def test_no_stage_is_refused():
+    with pytest.raises(ValueError, match="at least one pair"):
+        minimize_in_stages(nn.Identity(), distance(grey(4, 4)), Pixels(grey(4, 4)), [])
