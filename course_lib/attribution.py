@@ -1,14 +1,17 @@
 """Which pixels mattered: gradient rules, occlusion, CAM, segmentation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import product
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torchvision.transforms.functional import gaussian_blur
 
 from course_lib import incremental
@@ -18,7 +21,7 @@ from course_lib.taps import Taps, receptive_field, relu_backward
 
 FILLS = ("grey", "blur", "noise", "inpaint")
 SCORES = ("logit", "probability")
-BATCH = 4  # pictures at a time on the way back; larger batches are no faster on a CPU
+BATCH = 2  # pictures at a time on the way back; larger batches are no faster on a CPU
 
 
 def gradient(
@@ -123,7 +126,7 @@ def integrated_gradients(
     The pixels of a map sum to S(x) - S(b), as far as `steps` points of Gauss-Legendre quadrature go (completeness).
     baseline: b, what counts as nothing there: a number (0 is black), or a picture that broadcasts to x.
 
-    Where the first layer of a chain is linear, gradients are summed before they go back through it, once and for all.
+    Where the first layer of a chain is linear, gradients are averaged before they go back through it, once and for all.
     Raises as `gradient`, and ValueError for steps < 1. Source: Sundararajan 2017.
     """
     require(steps >= 1, f"integrated gradients need at least 1 step, got {steps}")
@@ -147,20 +150,70 @@ def _along(net: nn.Module, x: Tensor, b: Tensor, label: int, steps: int) -> Tens
     """The mean of dS/dx on the way from b to x, (1, c, h, w)."""
     on_two, twice = np.polynomial.legendre.leggauss(steps)  # places in [-1, 1], weights that sum to 2
     places, weights = (torch.from_numpy(a).to(x).view(-1, 1, 1, 1) for a in ((1 + on_two) / 2, twice / 2))
-    layer = incremental.first_linear(net, x, b)
-    total, front = torch.zeros_like(x), torch.zeros(())  # what arrives at the picture, and at the first layer
+    first = _first_linear(net, x, b)
+    layer = first.layers[0] if first else ""
+    slopes = [
+        (_slope_behind(net, layer, b + t * (x - b), label) * w).sum(0, keepdim=True)
+        for t, w in zip(places.split(BATCH), weights.split(BATCH), strict=True)
+    ]
+    mean = torch.stack(slopes).sum(0)
+    if first is None:
+        return mean
+    picture = x.detach().clone().requires_grad_()
     with torch.enable_grad():
-        for t, w in zip(places.split(BATCH), weights.split(BATCH), strict=True):
-            between = (b + t * (x - b)).detach().requires_grad_()
-            with incremental.cut(net, layer) as answers:
-                score = activation("", label)({"": net(between)}, between)
-            slopes = torch.autograd.grad(score, [between, *answers], materialize_grads=True)
-            means = [(slope * w).sum(0, keepdim=True) for slope in slopes]
-            total, front = total + means[0], front + sum(means[1:])
-        if layer:
-            leaf = x.detach().clone().requires_grad_()
-            total = total + torch.autograd.grad(Taps(net, layer)(leaf)[layer], leaf, front)[0]
-    return total
+        answer = first(picture)[layer]
+    return torch.autograd.grad(answer, picture, mean)[0]
+
+
+def _slope_behind(net: nn.Module, layer: str, x: Tensor, label: int) -> Tensor:
+    """dS/da, a what the layer answers to x, or x itself if layer is ""; an in-place ReLU may follow the layer."""
+    x = x.detach().requires_grad_()
+    edges = [get_gradient_edge(x)]
+
+    def note(output: Tensor) -> None:
+        edges.append(get_gradient_edge(output))
+
+    with torch.enable_grad(), _hook(net, layer, note) if layer else nullcontext():
+        score = activation("", label)({"": net(x)}, x)
+    return torch.autograd.grad(score, edges[-1])[0]
+
+
+def _first_linear(net: nn.Module, x: Tensor, b: Tensor) -> Taps | None:
+    """A chain's first convolution, if its answers to what is between two pictures (1, c, h, w) lie on a line.
+
+    They do unless something before it is not linear; it is tried half way. The layer must run once in a forward pass,
+    and be the picture's only way into the network.
+    """
+    layer = next(incremental.chain(net), "")
+    if not layer or not isinstance(net.get_submodule(layer), nn.Conv2d):
+        return None
+    picture = x.detach().clone().requires_grad_()
+    runs: list[Tensor] = []
+
+    def cut(output: Tensor) -> Tensor:
+        runs.append(output)
+        return output.detach()
+
+    with torch.enable_grad(), _hook(net, layer, cut):
+        beside = net(picture).sum()  # has a slope if the picture reaches it on another way
+    if len(runs) != 1:
+        return None
+    if beside.requires_grad and torch.autograd.grad(beside, picture, allow_unused=True)[0] is not None:
+        return None
+    first = Taps(net, layer)
+    with torch.no_grad():
+        at_b, at_x, half_way = first(torch.cat([b, x, (b + x) / 2]))[layer]
+    return first if torch.allclose(half_way, (at_b + at_x) / 2, rtol=1e-3, atol=1e-4) else None
+
+
+@contextmanager
+def _hook(net: nn.Module, layer: str, function: Callable[[Tensor], Any]) -> Iterator[None]:
+    """function(output) each time that the layer runs; a tensor that it returns takes the output's place."""
+    handle = net.get_submodule(layer).register_forward_hook(lambda module, inputs, output: function(output))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 # ---------------------------------------------------------------- class activation maps
@@ -190,15 +243,12 @@ def _with_maps(net: nn.Module, x: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     Taps(net, layer)(x[:1])  # its errors
     found = []
 
-    def record(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    def record(output: Tensor) -> Tensor:
         found.append(output)
         return output.clone()
 
-    hook = net.get_submodule(layer).register_forward_hook(record)
-    try:
+    with _hook(net, layer, record):
         return net(x), found[-1]
-    finally:
-        hook.remove()
 
 
 def _last_with_places(net: nn.Module, x: Tensor) -> str:

@@ -1,7 +1,7 @@
 """Many copies of one picture, each changed in a box: only what the box reaches is computed again."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -78,39 +78,6 @@ def _agree(net: nn.Module, windows: list[_Level], full: list[_Level], content: C
     except (RuntimeError, ValueError):  # what ran on a window did not fit what runs on the whole
         return False
     return found.shape == truth.shape and torch.allclose(found, truth, rtol=1e-3, atol=1e-4 * float(truth.abs().max()))
-
-
-def first_linear(net: nn.Module, x: Tensor, b: Tensor) -> str:
-    """The name of a chain's first convolution if its answers between two pictures (1, c, h, w) lie on a line, else "".
-
-    They do unless something before it is not linear; it is tried half way.
-    """
-    layer = next(chain(net), "")
-    if not layer or not isinstance(net.get_submodule(layer), nn.Conv2d):
-        return ""
-    with torch.no_grad():
-        maps = _maps(net, torch.cat([b, x, (b + x) / 2]), [layer]).get(layer)
-    linear = maps is not None and torch.allclose(maps[2], (maps[0] + maps[1]) / 2, rtol=1e-3, atol=1e-4)
-    return layer if linear else ""
-
-
-@contextmanager
-def cut(net: nn.Module, layer: str) -> Iterator[list[Tensor]]:
-    """Gradients end at the answers of this layer, which are collected in the list; "" cuts nothing."""
-    found: list[Tensor] = []
-    if not layer:
-        yield found
-        return
-
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        found.append(output.detach().requires_grad_())
-        return found[-1].clone()  # a ReLU in place may follow
-
-    handle = net.get_submodule(layer).register_forward_hook(hook)
-    try:
-        yield found
-    finally:
-        handle.remove()
 
 
 # ---------------------------------------------------------------- which windows
