@@ -359,17 +359,13 @@ def _reaches(net: nn.Module, x: Tensor, patch: int) -> dict[str, tuple[increment
             field = receptive_field(net, layer, (x.shape[2], x.shape[3]))
         except (ValueError, RuntimeError):
             break
-        rows, columns = zip(*map(_two, (field.size, field.stride, field.start)), strict=True)
+        rows, columns = field.axes
         reach = incremental.Reach(*rows), incremental.Reach(*columns)
         wide = any(4 * (axis.size + patch) > 3 * side for axis, side in zip(reach, x.shape[2:], strict=True))
         if wide or min(axis.stride for axis in reach) == 0:
             break
         reaches[layer] = reach
     return reaches
-
-
-def _two(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
 
 
 Filler = Callable[[int, list[int]], Tensor]  # (number of the picture, its box) -> what covers it, (c, height, width)

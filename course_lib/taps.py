@@ -177,11 +177,19 @@ class ReceptiveField:
     stride: int | tuple[int, int]
     start: int | tuple[int, int]
 
+    @property
+    def axes(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """(size, stride, start) along the rows, and along the columns."""
+        rows, columns = zip(*(_two(value) for value in (self.size, self.stride, self.start)), strict=True)
+        return rows, columns
+
     def box(self, row: int = 0, column: int = 0) -> tuple[int, int, int, int]:
         """(top, left, bottom, right) of what the unit at that place sees, half open, not cut at the border."""
-        size, stride, start = (_two(value) for value in (self.size, self.stride, self.start))
-        top, left = start[0] + row * stride[0], start[1] + column * stride[1]
-        return top, left, top + size[0], left + size[1]
+        (top, height), (left, width) = (
+            (start + place * stride, size)
+            for (size, stride, start), place in zip(self.axes, (row, column), strict=True)
+        )
+        return top, left, top + height, left + width
 
 
 @torch.no_grad()

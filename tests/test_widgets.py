@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -66,8 +67,15 @@ def test_every_figure_is_a_picture_with_a_description(explorer):
         assert Image.open(io.BytesIO(data)).width >= 96
 
 
+def upload(explorer, value, monkeypatch):
+    """What the upload button does; a real one does not take its value from outside."""
+    with monkeypatch.context() as patched:
+        patched.setattr(explorer, "upload", SimpleNamespace(value=value))
+        explorer._uploaded(None)
+
+
 @pytest.mark.parametrize("version", [7, 8])
-def test_an_uploaded_picture_is_shown(explorer, version):
+def test_an_uploaded_picture_is_shown(explorer, version, monkeypatch):
     buffer = io.BytesIO()
     Image.new("RGB", (50, 40), (200, 30, 30)).save(buffer, "png")
     name = f"red{version}.png"
@@ -75,31 +83,15 @@ def test_an_uploaded_picture_is_shown(explorer, version):
     if version == 8:  # a tuple, where ipywidgets 7 had a dictionary by name
         file = {"content": memoryview(buffer.getvalue()), "name": name}
 
-    class Upload:
-        value = (file,) if version == 8 else {name: file}
-
-    real = explorer.upload
-    try:
-        explorer.upload = Upload()
-        explorer._uploaded(None)
-    finally:
-        explorer.upload = real
+    upload(explorer, (file,) if version == 8 else {name: file}, monkeypatch)
     assert explorer.picture.value == name
     assert torch.allclose(explorer.pictures[name][0, :, 0, 0] * 255, torch.tensor([200.0, 30, 30]), atol=0.5)
 
 
-def test_a_broken_upload_is_named_and_changes_nothing(explorer):
+def test_a_broken_upload_is_named_and_changes_nothing(explorer, monkeypatch):
     chosen = explorer.picture.value
 
-    class Upload:
-        value = ({"name": "broken.png", "content": b"no picture"},)
-
-    real = explorer.upload
-    try:
-        explorer.upload = Upload()
-        explorer._uploaded(None)
-    finally:
-        explorer.upload = real
+    upload(explorer, ({"name": "broken.png", "content": b"no picture"},), monkeypatch)
     assert "broken.png" in explorer.about.value
     assert explorer.picture.value == chosen
 
