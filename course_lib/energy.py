@@ -107,7 +107,7 @@ def activation(layer: str, channel: int | Tensor, at: tuple[int, int] | None = N
         each = isinstance(channel, Tensor) and channel.dim() == 1
         maps = a[torch.arange(len(a)), channel] if each else a[:, channel]  # (n,) or (n, h, w)
         if at is None:
-            return maps.sum() / maps[0].numel()
+            return maps.sum() / (maps.numel() // len(maps))
         require(maps.dim() == 3, f"{_called(layer)} has no places, so at={at} means nothing")
         inside = all(0 <= i < side for i, side in zip(at, maps.shape[1:], strict=True))
         require(inside, f"no place {at} in {_called(layer)}, which is {maps.shape[1]} x {maps.shape[2]}")

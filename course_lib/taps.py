@@ -36,6 +36,7 @@ class Taps(nn.Module):
             raise ValueError("no layer to tap: name at least one, or '' for the output")
         self.net = net
         self.layers = layers
+        self._tapped = tuple((layer, known[layer]) for layer in dict.fromkeys(layers))
         self._calls: dict[str, int] | None = None  # how often each layer runs in a forward pass
         self._overwritten: set[str] = set()  # whose answers a later in-place operation changes
 
@@ -48,7 +49,7 @@ class Taps(nn.Module):
         def record(layer: str, output: Tensor) -> None:
             calls[layer] -= 1
             if calls[layer] == 0:
-                last = len(found) + 1 == len(set(self.layers)) and "" not in self.layers
+                last = len(found) + 1 == len(self._tapped) and "" not in self.layers
                 found[layer] = output.clone() if layer in self._overwritten and not last else output
                 if last:
                     raise _Enough
@@ -76,10 +77,8 @@ class Taps(nn.Module):
 
     def _run(self, x: Tensor, record: Any) -> None:
         hooks = [
-            self.net.get_submodule(layer).register_forward_hook(
-                lambda module, inputs, output, layer=layer: record(layer, output)
-            )
-            for layer in set(self.layers)
+            module.register_forward_hook(lambda module, inputs, output, layer=layer: record(layer, output))
+            for layer, module in self._tapped
         ]
         try:
             self.net(x)
