@@ -10,12 +10,15 @@ and its four places are modules. An import only ever points to a lower layer.
 |---|---|---|
 | 3 | `train` | makes the shipped weights: `python -m course_lib.train NAME` |
 | 3 | `widgets` | sliders and pickers over the functions below; the only place that imports ipywidgets |
+| 2 | `train_generator` | how the shipped generator learns to paint scenes from codes |
 | 2 | `recipes` | each named technique, a few lines over `minimize` |
 | 2 | `adversarial` | fooling a network: FGSM, PGD, L-BFGS, fooling images, the linear story |
 | 2 | `patches` | maximally activating patches of every channel, in one pass over any number of images |
 | 1 | `preimage` | the loop |
 | 1 | `attribution` | which pixels mattered: gradient rules, occlusion, CAM, segmentation |
 | 1 | `evolution` | pictures by mutation and selection: of their pixels, or of small networks that draw them |
+| 1 | `tiles` | features of pictures of any size, tile by tile, with the values of the whole |
+| 1 | `generator` | from a code back to a picture: the generator that belongs to CourseNet |
 | 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
 | 1 | `embedding` | vectors: codes of pictures, skip-gram words; their neighbours, PCA, t-SNE, the picture grid |
 | 0 | `taps` | named activations, the backward rules of the ReLU, receptive fields |

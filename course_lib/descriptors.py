@@ -8,6 +8,9 @@ start from a picture that has some structure, a faint noise will do.
 
 import cmath
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +21,7 @@ from course_lib.errors import check_pictures, require
 CLAMP = 0.2  # no bin may hold more of its block than this: Lowe 2004, and all who followed
 HOG_DIRECTIONS = 18
 SIFT_DIRECTIONS, SIFT_BINS = 8, 4
+STEEPNESS = 8.0  # of the soft assignment that stands in for the hard one, in straight_through
 SIFT_WINDOW = 1.5  # standard deviation of the window over a descriptor, in bins (Mahendran and Vedaldi's; Lowe's is 2)
 
 
@@ -51,7 +55,8 @@ class HOG(nn.Module):
         check_pictures(x, -100, 100)  # a line search strays; what is refused is another scale, 0 to 255
         _check_sides(x, 2 * self.cell, f"HOG of cell {self.cell}")
         g = _steepest_colour(x[..., 1:-1, 2:] - x[..., 1:-1, :-2], x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
-        bins = _nearest_two(g, HOG_DIRECTIONS) if self.bilinear else _nearest(g, HOG_DIRECTIONS)
+        assign = _nearest_two if self.bilinear else _nearest_softly if _through.get() else _nearest
+        bins = assign(g, HOG_DIRECTIONS)
         cells = self._pool(bins)  # (n, 18, h - 2, w - 2) -> (n, 18, rows, columns)
         return self._normalise(cells)
 
@@ -72,7 +77,7 @@ class HOG(nn.Module):
         factor = (4 * F.avg_pool2d(energy, 2, stride=1) + 1e-4).rsqrt()  # of each block: (n, 1, rows + 1, columns + 1)
         around = [factor[..., i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)]
         blocks = torch.stack(around, 1) * torch.cat([directed, undirected], 1)[:, None]  # (n, 4, 27, rows, columns)
-        blocks = blocks.clamp(max=self.clamp)
+        blocks = _clamp(blocks, self.clamp)
         code = blocks.sum(1) / 2
         return torch.cat([code, blocks[:, :, 18:].sum(2) / math.sqrt(18)], 1) if self.texture else code
 
@@ -104,7 +109,7 @@ class DenseSIFT(nn.Module):
         reach = self.bin - 1
         bins = F.pad(_nearest_two(torch.complex(right, down)[:, None], SIFT_DIRECTIONS), (reach,) * 4, mode="replicate")
         grid = _depthwise(bins, _tent(self.bin, 2 * self.bin - 1), self.bin)  # (n, 8, rows + 3, columns + 3)
-        code = F.normalize(self._gather(grid), eps=1e-7).clamp(max=CLAMP)
+        code = _clamp(F.normalize(self._gather(grid), eps=1e-7), CLAMP)
         return F.normalize(code, eps=1e-7) if self.renormalize else code
 
     def _gather(self, grid: Tensor) -> Tensor:
@@ -142,6 +147,41 @@ def glyphs(code: Tensor, side: int = 12) -> Tensor:
     return cells.amax(1).flatten(1, 2).flatten(2, 3)[:, None]  # (n, rows, side, columns, side) -> (n, 1, ...)
 
 
+# ---------------------------------------------------------------- slopes for a descent
+
+_through: ContextVar[bool] = ContextVar("through", default=False)
+
+
+@contextmanager
+def straight_through() -> Iterator[None]:
+    """HOG and DenseSIFT with slopes to descend by where their own are zero; what they answer stays the same.
+
+    Inside, min(d, 0.2) passes its slope back above 0.2 too, so that a bin that is too full can come down again; and the
+    hard assignment of HOG has the slope of a soft one, sigmoid(8 (t - 1/2)) for the upper of two neighbouring
+    directions, t the angle from the lower in steps, so that a pixel can turn into another bin.
+    These are not the derivatives: L-BFGS, which believes them, stumbles; Adam does not.
+    Source: the straight-through estimator of Bengio 2013.
+    """
+    token = _through.set(True)
+    try:
+        yield
+    finally:
+        _through.reset(token)
+
+
+def _clamp(d: Tensor, most: float) -> Tensor:
+    clamped = d.clamp(max=most)
+    return d + (clamped - d).detach() if _through.get() else clamped
+
+
+def _nearest_softly(g: Tensor, count: int) -> Tensor:
+    """`_nearest` with the slope of a steep sigmoid in the angle: (n, 1, h, w) -> (n, count, h, w)."""
+    turn = g.angle() * (count / (2 * math.pi))  # in steps
+    below = turn.detach().floor()
+    soft = torch.sigmoid(STEEPNESS * (turn - below - 0.5))
+    return _share(g.abs(), below, soft + ((soft > 0.5).to(soft) - soft).detach(), count)
+
+
 # ---------------------------------------------------------------- the layers
 
 
@@ -177,8 +217,13 @@ def _nearest_two(g: Tensor, count: int) -> Tensor:
     """|g| max(0, 1 - a / step), a the angle between g and each direction: (n, 1, h, w) -> (n, count, h, w)."""
     turn = g.angle() * (count / (2 * math.pi))  # in steps
     below = turn.detach().floor()
-    lower, share, length = below.long() % count, turn - below, g.abs()
-    bins = length.new_zeros(len(g), count, *g.shape[2:])
+    return _share(g.abs(), below, turn - below, count)
+
+
+def _share(length: Tensor, below: Tensor, share: Tensor, count: int) -> Tensor:
+    """The lengths (n, 1, h, w) in the bins of direction `below` and the next, which gets a share: (n, count, h, w)."""
+    lower = below.long() % count
+    bins = length.new_zeros(len(length), count, *length.shape[2:])
     return bins.scatter(1, lower, length * (1 - share)).scatter(1, (lower + 1) % count, length * share)
 
 

@@ -102,6 +102,20 @@ def clip_small_contribution(percent: float) -> Prior:
     return apply
 
 
+def bounded_range(limit: float = 160 / 255) -> Prior:
+    """Keep each pixel's RGB norm about mid grey at or below `limit`: x <- 1/2 + (x - 1/2) min(1, limit / |x - 1/2|).
+
+    The hard bound B+ of Mahendran and Vedaldi 2016, 160 of 255 there. The corners of the range are 0.87 from grey.
+    """
+    require(limit > 0, f"limit must be above 0, got {limit}")
+
+    def apply(pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
+        offset = pixels - 0.5
+        return 0.5 + offset * (limit / offset.norm(dim=1, keepdim=True).clamp(min=limit))
+
+    return apply
+
+
 # ---------------------------------------------------------------- other coordinates
 
 
@@ -131,9 +145,37 @@ class Fourier(Image):
         self.size = height, width
 
     def forward(self) -> Tensor:
+        return self.logits().sigmoid()
+
+    def logits(self) -> Tensor:
+        """The picture before the sigmoid, any real number."""
         coefficients = torch.view_as_complex(self.spectrum * self.get_buffer("scale"))
         channels = torch.fft.irfft2(coefficients, s=self.size)
-        return torch.einsum("rc,nchw->nrhw", self.get_buffer("colours"), channels).sigmoid()
+        return torch.einsum("rc,nchw->nrhw", self.get_buffer("colours"), channels)
+
+
+class Centred(Image):
+    """A start that changes fast in its centre and slowly at its border (the centre bias of Nguyen 2016).
+
+    x = sigmoid( logit(start) + m z ), m = exp(-r^2 / (2 sigma^2)), r the distance from the centre in half sides, z the
+    real numbers behind Fourier coordinates. The bump m stands in the coordinates and not on the gradient, as in the
+    source: a mask on the gradient is undone by Adam, which divides each gradient by its own size.
+
+    start: (n, 3, h, w) in [0, 1]; z starts as faint noise from the seed. Raises ValueError for sigma <= 0.
+    """
+
+    def __init__(self, start: Tensor, sigma: float = 0.5, *, seed: int = 0):
+        super().__init__()
+        check_pictures(start)
+        require(sigma > 0, f"sigma must be above 0, got {sigma}")
+        n, _, height, width = start.shape
+        self.change = Fourier(height, width, n, seed=seed)
+        y, x = ((torch.arange(side) + 0.5) / side * 2 - 1 for side in (height, width))
+        self.register_buffer("start", start.detach().logit(0.01))
+        self.register_buffer("bump", torch.exp(-(y[:, None] ** 2 + x**2) / (2 * sigma**2)))
+
+    def forward(self) -> Tensor:
+        return (self.get_buffer("start") + self.get_buffer("bump") * self.change.logits()).sigmoid()
 
 
 class Latent(Image):

@@ -108,7 +108,8 @@ def load(
 
     name: "coursenet", or any torchvision classifier by torchvision's name.
     weights: "pretrained" (the shipped file, or torchvision's first published ImageNet weights, from the cache or
-        downloaded into it), "random", or the path of a .safetensors or .pth file with a state dict.
+        downloaded into it), "random", or the path of a .safetensors or .pth file with a state dict. "robust" is the
+        shipped "coursenet" that was trained on attacked scenes (Madry 2018; see `train.robust`).
     seed: of the draw when random; for "coursenet", the seed of the shipped training run (0 or 1).
     initialization: of random weights. Weights are Gaussian with zero biases in the first two.
         "unit_variance": layer by layer, scaled so that each convolution and linear layer answers drawn scenes with
@@ -117,7 +118,7 @@ def load(
         "torchvision": what torchvision does by default.
 
     Nothing is ever substituted: raises MissingWeights where weights cannot be had, ValueError for an unknown name or
-    initialization and for a wrong or truncated file.
+    initialization, for "robust" weights of another network, and for a wrong or truncated file.
     """
     names = ["coursenet", *torchvision.models.list_models(module=torchvision.models)]
     if name not in names:
@@ -134,15 +135,19 @@ def load(
     else:
         details = _torchvision_details(name)
 
-    if weights == "pretrained":
+    require(weights != "robust" or name == "coursenet", f"robust weights are shipped for coursenet only, not {name}")
+    if weights == "robust":
+        network = _shipped("robust")
+    elif weights == "pretrained":
         network = _shipped(seed) if name == "coursenet" else _pretrained(name)
     else:
         network = untrained(name, seed)
-    if weights == "random":
-        _initialize(network, initialization, details["image_size"], seed)
-    elif weights != "pretrained":
-        _load_state(network, _read(Path(weights)), Path(weights))
-    return Network(network, name=f"{name} (random weights)" if weights == "random" else name, **details)
+        if weights == "random":
+            _initialize(network, initialization, details["image_size"], seed)
+        else:
+            _load_state(network, _read(Path(weights)), Path(weights))
+    kind = {"random": " (random weights)", "robust": " (robust)"}.get(str(weights), "")
+    return Network(network, name=name + kind, **details)
 
 
 # ---------------------------------------------------------------- the shipped network
@@ -171,11 +176,13 @@ def course_net() -> nn.Sequential:
     return nn.Sequential(parts)
 
 
-def _shipped(seed: int) -> nn.Module:
-    path = SHIPPED / f"coursenet-{seed}.safetensors"
+def _shipped(run: int | str) -> nn.Module:
+    """CourseNet as a training run left it: the seed of the run, or "robust"."""
+    path = SHIPPED / f"coursenet-{run}.safetensors"
     sums = dict(line.split()[::-1] for line in (SHIPPED / "SHA256SUMS").read_text().splitlines())
     if path.name not in sums:
-        raise unknown("shipped coursenet with seed", seed, [name.split("-")[1].split(".")[0] for name in sums])
+        runs = [name.removeprefix("coursenet-").removesuffix(".safetensors") for name in sums]
+        raise unknown("shipped coursenet with seed", run, [name for name in runs if name.isdigit()])
     state = _read(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     require(digest == sums[path.name], f"{path} is not the file that was shipped: its SHA-256 is {digest}")

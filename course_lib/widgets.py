@@ -169,7 +169,7 @@ class Explorer(ipywidgets.VBox):
 
 
 class Recorded:
-    """Tabs of HTML and CSS alone: (title, content) each."""
+    """Tabs of HTML and CSS alone: (title, content) each. label: what they are, for those who cannot see them."""
 
     STYLE = (
         ".recorded{display:flex;flex-wrap:wrap;gap:.4em 1em}.recorded .panel{display:none;order:1;width:100%}"
@@ -177,8 +177,8 @@ class Recorded:
         ".recorded input:checked+label{font-weight:bold;text-decoration:underline}"
     )
 
-    def __init__(self, panels: Sequence[tuple[str, str]]):
-        self.panels = panels
+    def __init__(self, panels: Sequence[tuple[str, str]], label: str = "units"):
+        self.panels, self.label = panels, label
 
     def _repr_html_(self) -> str:
         name = f"recorded-{crc32(repr(self.panels).encode())}"  # the same in every run
@@ -187,7 +187,8 @@ class Recorded:
             f'<label for="{name}-{i}">{escape(title)}</label><div class="panel">{content}</div>'
             for i, (title, content) in enumerate(self.panels)
         ]
-        return f'<style>{self.STYLE}</style><div class="recorded" role="group" aria-label="units">{"".join(tabs)}</div>'
+        group = f'<div class="recorded" role="group" aria-label="{escape(self.label)}">{"".join(tabs)}</div>'
+        return f"<style>{self.STYLE}</style>{group}"
 
 
 def _figure(picture: Tensor, alt: str, caption: str, width: int) -> str:

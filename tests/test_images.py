@@ -163,3 +163,39 @@ def test_clipping_greys_the_given_share_of_the_least_pixels(generator):
         assert grey.flatten(1).sum(1).tolist() == [120, 120]
         for i in range(2):
             assert size[i][grey[i]].max() < size[i][~grey[i]].min()
+
+
+def test_bounded_range_projects_onto_the_ball_and_leaves_what_is_inside(generator):
+    x = torch.rand(2, 3, 20, 20, generator=generator)
+    norm = (x - 0.5).norm(dim=1)
+    bounded = images.bounded_range(0.4)(x, x, 1)
+    inside = (norm < 0.4)[:, None].expand_as(x)
+    assert inside.any() and not inside.all()
+    assert torch.allclose((bounded - 0.5).norm(dim=1), norm.clamp(max=0.4), atol=1e-6)
+    assert torch.equal(bounded[inside], (0.5 + (x - 0.5))[inside])
+    cosine = torch.nn.functional.cosine_similarity(bounded - 0.5, x - 0.5, dim=1)
+    assert torch.allclose(cosine, torch.ones(2, 20, 20), atol=1e-5)  # the nearest point lies on the same ray
+
+
+def test_a_centred_picture_begins_at_its_start():
+    start = data.photograph("coffee", 48)
+    assert float((images.Centred(start)() - start).detach().abs().max()) < 0.05
+
+
+def test_a_centred_picture_moves_most_in_its_centre_though_adam_divides_by_the_gradient():
+    start = images.grey(48, 48)
+    image = images.Centred(start, sigma=0.3)
+    fit(image, torch.ones_like(start), 30, 0.05)  # wants every pixel alike to be white
+    moved = (image() - start).detach().abs().mean(1)[0]
+    assert moved[20:28, 20:28].mean() > 0.3
+    assert moved[:4, :4].mean() < 0.02
+    with torch.no_grad():
+        image.change.spectrum.mul_(1e3)
+    assert 0 <= image().min() and image().max() <= 1
+
+
+def test_a_centre_of_no_width_is_refused():
+    with pytest.raises(ValueError, match="sigma must be above 0, got 0"):
+        images.Centred(images.grey(8, 8), sigma=0)
+    with pytest.raises(ValueError, match="limit must be above 0"):
+        images.bounded_range(0)

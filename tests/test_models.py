@@ -6,7 +6,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from course_lib import models, world
+from course_lib import adversarial, models, world
 from course_lib.taps import Taps
 
 
@@ -31,6 +31,23 @@ def test_coursenet_recognises_fresh_scenes(seed):
     assert right.float().mean() >= 0.97
     for shape in range(10):
         assert right[fresh.labels == shape].float().mean() >= 0.9, world.SHAPES[shape]
+
+
+def test_the_robust_coursenet_bears_attacks_that_undo_the_plain_one():
+    fresh = world.draw(100, seed=77_000_010)
+    right = {}
+    for weights in ("pretrained", "robust"):
+        net = models.load("coursenet", weights=weights)
+        attacked = adversarial.pgd(net, fresh.images, fresh.labels, 4 / 255, 10, random_start=True, anyway=True)
+        right[weights] = [(net(x).argmax(1) == fresh.labels).float().mean() for x in (fresh.images, attacked)]
+    assert right["robust"][0] >= 0.93 and right["robust"][1] >= 0.5
+    assert right["pretrained"][1] <= 0.1
+
+
+def test_only_coursenet_has_robust_weights():
+    assert models.load("coursenet", weights="robust").name == "coursenet (robust)"
+    with pytest.raises(ValueError, match="robust weights are shipped for coursenet only, not alexnet"):
+        models.load("alexnet", weights="robust")
 
 
 def test_coursenet_has_the_lectures_layers(coursenet):

@@ -6,6 +6,7 @@ import torch
 
 from course_lib import data, models, recipes
 from course_lib.descriptors import HOG
+from course_lib.energy import Energy
 from course_lib.images import Fourier, Pixels, grey, jitter
 from course_lib.taps import Taps
 
@@ -100,15 +101,43 @@ def test_two_pictures_share_one_hog():
     assert (colours[1] - colours[0]).norm() < 0.3 * (colours[1] - colours[2]).norm()
 
 
-def test_the_clamp_hides_the_way_back():
+def test_a_start_lives_on_in_the_colours_that_hog_ignores():
+    """HOG reads each pixel's steepest colour: blue takes the goal's code, red and green keep the start."""
+    start, goal = data.photograph("coffee", 64), data.photograph("chelsea", 64)
+    both = start.clone()
+    noise = torch.randn(both[:, 2].shape, generator=torch.Generator().manual_seed(0))
+    both[:, 2] = (0.5 + 0.1 * noise).clamp(0, 1)
+    stay = Energy.of("stay", lambda _, x: (x - start)[:, :2].square().mean())
+    found = {}
+    for name, weight in (("held", 0.6), ("free", 0.0)):
+        found[name] = recipes.match(
+            HOG(bilinear=True, clamp=math.inf), both, goal, regularizer=weight * stay,
+            rates=(0.03, 0.01, 0.005, 0.002), steps=60, progress=False,
+        ).image  # fmt: skip
+    phi = HOG(bilinear=True)
+
+    def psnr(x, y):
+        return float(-10 * (x - y)[:, :2].square().mean().log10())
+
+    assert float((phi(found["held"]) - phi(goal)).norm() / phi(goal).norm()) < 0.15
+    assert psnr(found["held"], start) > 18
+    assert psnr(found["held"], start) > psnr(found["free"], start) + 2
+    assert psnr(found["held"], start) > psnr(found["held"], goal) + 5
+
+
+def test_the_clamp_hides_the_way_back_and_a_bridge_leads_over_it():
     start, goal = data.photograph("chelsea", 48), data.photograph("coffee", 48)
-    phi, options = HOG(bilinear=True), {"rates": (0.01, 0.005, 0.002), "steps": 60, "progress": False}
-    target = phi(goal)
-    errors = [
-        float((phi(recipes.match(features, start, goal, **options).image) - target).norm())
-        for features in (HOG(bilinear=True, clamp=math.inf), phi)
-    ]
-    assert errors[0] < 0.8 * errors[1]
+    rates = {"rates": (0.01, 0.005, 0.002), "steps": 60, "progress": False}
+
+    def error(phi, seen, bridge):
+        found = recipes.match(seen, start, goal, bridge=bridge, **rates).image
+        return float((phi(found) - phi(goal)).norm())
+
+    soft, hard = HOG(bilinear=True), HOG()
+    hidden = error(soft, soft, bridge=False)
+    assert error(soft, HOG(bilinear=True, clamp=math.inf), bridge=False) < 0.8 * hidden
+    assert error(soft, soft, bridge=True) < 0.8 * hidden
+    assert error(hard, hard, bridge=True) < 0.8 * error(hard, hard, bridge=False)
 
 
 def test_a_match_stays_in_its_radius_and_tells_its_energy(coursenet, scenes):

@@ -1,0 +1,74 @@
+"""From a code back to a picture: the generator that belongs to CourseNet."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from course_lib.errors import require
+
+LAYER = "relu6"  # whose codes it takes
+UNITS = 256
+FILE = Path(__file__).parent / "weights" / "generator-0.safetensors"
+
+
+class Generator(nn.Module):
+    """G(c): codes (n, 256) of relu6 -> pictures (n, 3, 96, 96) in [0, 1].
+
+    low, high: (256,) the range of each unit on drawn scenes, from 0 to the mean plus three deviations (Nguyen 2016).
+    typical: (256,) the mean. Two linear layers, four up-convolutions, and a backdrop, which is the same for all codes.
+    Raises ValueError for codes of another shape.
+
+    Deviates from Dosovitskiy and Brox 2016: see `train_generator`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in {"low": 0.0, "typical": 0.0, "high": 1.0}.items():
+            self.register_buffer(name, torch.full((UNITS,), value))
+        self.register_buffer("network", torch.zeros(32, dtype=torch.uint8))  # fingerprint of the network inverted
+        self.coarse = nn.Sequential(
+            *(nn.Linear(UNITS, 256), nn.BatchNorm1d(256), nn.ReLU()),
+            *(nn.Linear(256, 96 * 6 * 6), nn.BatchNorm1d(96 * 6 * 6), nn.ReLU()),
+            nn.Unflatten(1, (96, 6, 6)),
+        )
+        self.fine = nn.Sequential(*_doubled(96, 96), *_doubled(96, 64), *_doubled(64, 32), *_doubled(32, 3)[:1])
+        self.backdrop = nn.Parameter(torch.zeros(3, 96, 96))  # before the sigmoid
+
+    def forward(self, code: Tensor) -> Tensor:
+        fits = code.dim() == 2 and code.shape[1] == UNITS
+        require(fits, f"codes have shape (n, {UNITS}), got {tuple(code.shape)}")
+        return (self.fine(self.coarse(code / self.get_buffer("high"))) + self.backdrop).sigmoid()
+
+
+def _doubled(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """Twice the height and width."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
+
+
+def fingerprint(net: nn.Module) -> Tensor:
+    """SHA-256 of a network's parameters, (32,) bytes: the same on every device."""
+    digest = hashlib.sha256()
+    for parameter in net.parameters():
+        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+
+
+def load(net: nn.Module, path: Path = FILE) -> Generator:
+    """The shipped generator, frozen, on the network's device.
+
+    net: the network whose codes it inverts, `models.load("coursenet")`. Raises ValueError for a network with other
+    weights, and for a missing or damaged file.
+    """
+    require(path.exists(), f"no generator file {path}")
+    generator = Generator()
+    try:
+        generator.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} is truncated or no generator: {error}") from error
+    same = torch.equal(generator.get_buffer("network"), fingerprint(net))
+    require(same, f"{path.name} is a generator for another network: models.load('coursenet'), of seed 0")
+    return generator.requires_grad_(False).eval().to(next(net.parameters()).device)
