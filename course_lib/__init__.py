@@ -9,6 +9,7 @@ and its four places are modules. An import only ever points to a lower layer.
 | layer | module | one idea |
 |---|---|---|
 | 3 | `train` | makes the shipped weights: `python -m course_lib.train NAME` |
+| 3 | `reproduce` | the papers' tables, recomputed: `python -m course_lib.reproduce NAME` |
 | 3 | `widgets` | sliders and pickers over the functions below; the only place that imports ipywidgets |
 | 2 | `train_generator` | how the shipped generator learns to paint scenes from codes |
 | 2 | `recipes` | each named technique, a few lines over `minimize` |

@@ -187,8 +187,9 @@ def invert(
     restarts: so many starts for each picture, (n * restarts, 3, h, w), those of one picture side by side.
     image: the unknown; by default pixels, at first noise as strong as a natural picture.
     stages: (optimizer, steps) pairs; by default Adam in six falling rates, which lets each picture of a batch descend
-        as it would alone; `inversion_2015` and `inversion_2016` are the published ones. Where a code is smooth and x is
-        one picture, L-BFGS is two to three times as fast.
+        as it would alone; `inversion_2015` and `inversion_2016` are the published ones. L-BFGS takes a third of the
+        time for one picture, to the same error in a first layer, up to three times the error in others
+        (bench/inversion.py).
     bridge: cross the zero slopes of HOG and DenseSIFT (`descriptors.straight_through`); off for L-BFGS.
     seed: of the noise and the transform.
     options: for `minimize`; a `regularizer` among them takes R's place. A transform is seen by the data term alone.

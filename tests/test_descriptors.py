@@ -7,7 +7,7 @@ import torch
 from skimage.feature import hog
 
 from course_lib import data
-from course_lib.descriptors import HOG, DenseSIFT, glyphs
+from course_lib.descriptors import HOG, DenseSIFT, glyphs, straight_through
 from course_lib.energy import distance
 from course_lib.images import Pixels
 from course_lib.preimage import minimize
@@ -228,6 +228,51 @@ def test_bad_sizes_are_refused():
         HOG(1)
     with pytest.raises(ValueError, match="at least 1 pixel a side, got 0"):
         DenseSIFT(0)
+
+
+# ---------------------------------------------------------------- slopes for a descent
+
+
+@pytest.mark.parametrize("phi", [HOG(), HOG(bilinear=True, texture=True), DenseSIFT(), DenseSIFT(renormalize=True)])
+def test_straight_through_answers_the_same(phi):
+    x = noise(2, 3, 40, 48)
+    with straight_through():
+        through = phi(x)
+    assert torch.allclose(through, phi(x), atol=1e-6)
+
+
+def slope(phi, x, channel):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(phi(x)[:, channel, 2:-2, 2:-2].sum(), x)[0]
+
+
+def ramp(angle, side=48):
+    """A grey picture with the same gradient everywhere, at `angle` degrees from right to down."""
+    places = torch.linspace(-0.3, 0.3, side)
+    along = places * math.cos(math.radians(angle)) + places[:, None] * math.sin(math.radians(angle))
+    return (0.5 + along).expand(1, 3, -1, -1)
+
+
+# the middle one of DenseSIFT's bins to the right; those of the corners hold less than the clamp
+@pytest.mark.parametrize(("phi", "channel"), [(HOG(bilinear=True), 0), (DenseSIFT(), 40)], ids=["HOGb", "DSIFT"])
+def test_straight_through_a_bin_above_the_clamp_has_a_slope(phi, channel):
+    assert slope(phi, ramp(0), channel).abs().max() == 0
+    with straight_through():
+        assert slope(phi, ramp(0), channel).abs().max() > 0.01
+
+
+def test_straight_through_a_pixel_can_turn_into_another_bin():
+    """At 8 degrees all pixels are in the bin at 0, near its border at 10; the bin at 20 is empty."""
+    assert HOG()(ramp(8))[:, 1, 2:-2, 2:-2].max() == 0
+    assert slope(HOG(), ramp(8), 1).abs().max() == 0
+    with straight_through():
+        assert slope(HOG(), ramp(8), 1).abs().max() > 0.01
+
+
+def test_straight_through_ends_with_an_error_too():
+    with pytest.raises(RuntimeError, match="stop"), straight_through():
+        raise RuntimeError("stop")
+    assert slope(HOG(bilinear=True), ramp(0), 0).abs().max() == 0
 
 
 @pytest.mark.parametrize("phi", [HOG(bilinear=True), DenseSIFT()])

@@ -1,0 +1,258 @@
+"""The papers' tables, recomputed: `python -m course_lib.reproduce NAME`."""
+
+import argparse
+import csv
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from course_lib import data, models, plotting, recipes, world
+from course_lib.descriptors import HOG, DenseSIFT
+from course_lib.energy import total_variation
+from course_lib.errors import require
+from course_lib.taps import Taps
+
+Features = Callable[[Tensor], Tensor | dict[str, Tensor]]
+
+# Mahendran and Vedaldi 2015, tables 1 and 3 (there lambda_V = 0.5): mean error in %
+PAPER = {"HOG": 28.10, "HOGb": 10.67, "DSIFT": 10.89}
+PAPER |= {"conv1": 10.0, "relu1": 11.3, "pool1": 21.9, "conv2": 12.4, "relu2": 12.9, "pool2": 15.5, "conv3": 14.5}
+PAPER |= {"relu3": 16.5, "conv4": 14.9, "relu4": 13.8, "conv5": 12.6, "relu5": 15.6, "pool5": 16.6, "fc6": 12.4}
+PAPER |= {"relu6": 15.8, "fc7": 12.8, "relu7": 10.5, "fc8": 5.3}
+
+DESCRIPTORS: dict[str, Features] = {"HOG": HOG(), "HOGb": HOG(bilinear=True), "DSIFT": DenseSIFT()}
+LAYERS = {  # table 3 shows these; of another network, --layers names them
+    "coursenet": (
+        *("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "conv3", "relu3", "conv4", "relu4"),
+        *("conv5", "relu5", "pool5", "fc6", "relu6", "fc7", "relu7", "fc8"),
+    ),
+    "squeezenet1_0": (*(f"features.{i}" for i in range(13)), "classifier.1", "classifier.3"),
+}
+SEED = 9_000  # of the drawn scenes, where no folder is given
+SHOWN = 6  # pictures in the figure
+
+
+class Run(NamedTuple):
+    """One inversion: which code, lambda_V and picture, and what came of it.
+
+    distance: |f(x*) - f(x)|. variation: total variation of x* over that of x. psnr: of x* to x, in dB.
+    """
+
+    code: str
+    smoothness: float
+    picture: int
+    distance: float
+    variation: float
+    psnr: float
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, float, int]:
+        return self.code, self.smoothness, self.picture
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m course_lib.reproduce", description=__doc__)
+    tables = parser.add_subparsers(dest="table", required=True)
+    first = tables.add_parser("table1", help="HOG, HOGb and DSIFT inverted (Mahendran and Vedaldi 2015)")
+    third = tables.add_parser("table3", help="every layer of a network inverted (Mahendran and Vedaldi 2015)")
+    for one in (first, third):
+        one.add_argument("--folder", type=Path, help="of photographs (default: drawn scenes)")
+        one.add_argument("--out", type=Path, help="folder for the results; a run that was stopped goes on there")
+        one.add_argument("--size", type=int, help="side of the pictures")
+    first.add_argument("--count", type=int, default=100, help="how many pictures (default 100)")
+    first.add_argument("--smoothness", type=float, nargs="+", default=[0.5], help="lambda_V (default 0.5)")
+    third.add_argument("--count", type=int, default=20, help="how many pictures (default 20)")
+    third.add_argument("--smoothness", type=float, nargs="+", default=[0.5, 5, 50], help="lambda_V (default 0.5 5 50)")
+    third.add_argument("--network", default="coursenet", help="coursenet, or any of torchvision's (default coursenet)")
+    third.add_argument("--layers", nargs="+", help="by default those of coursenet and squeezenet1_0 that matter")
+    given = parser.parse_args(arguments)
+    try:
+        if given.table == "table1":
+            codes, size = DESCRIPTORS, given.size or 128
+        else:
+            net = models.load(given.network)
+            codes, size = _layers(net, given.network, given.layers), given.size or net.image_size
+        out = given.out or Path(f"{given.table}-results")
+        pictures = _pictures(given.folder, given.count, size)
+        tabulate(codes, pictures, given.smoothness, out, f"{given.table}, {given.folder or 'drawn scenes'}, {size} px")
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on from what is in {out}")
+
+
+def _layers(net: models.Network, name: str, layers: Sequence[str] | None) -> dict[str, Features]:
+    if layers is None:
+        require(name in LAYERS, f"name the --layers of {name}, for example {', '.join(net.layers[:4])}")
+        layers = LAYERS[name]
+    return {layer: Taps(net, layer) for layer in layers}
+
+
+def _pictures(folder: Path | None, count: int, size: int) -> Tensor:
+    require(count >= 2, f"count must be at least 2, or there are no pairs to compare, got {count}")
+    if folder is None:
+        return world.draw(count, seed=SEED, size=size).images
+    files = data.folder(folder)
+    require(len(files) >= count, f"{folder} holds {len(files)} pictures, fewer than --count {count}")
+    return data.pick(files, range(count), size)
+
+
+# ---------------------------------------------------------------- the table
+
+
+def tabulate(codes: dict[str, Features], pictures: Tensor, smoothness: Sequence[float], out: Path, title: str) -> None:
+    """Invert every code of every picture, then write runs.csv, table.csv, pictures.jpg and errors.png to `out`.
+
+    Each run is stored as it ends, and one that is stored is not made again. Raises ValueError where `out` holds the
+    runs of something else.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    runs = _stored(out / "runs.csv", title)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = [(code, weight, i) for code in codes for weight in smoothness for i in range(len(pictures))]
+    left = [key for key in wanted if key not in {run.key for run in runs}]
+    with (
+        (out / "runs.csv").open("a", newline="") as file,
+        tqdm(total=len(wanted), initial=len(wanted) - len(left)) as bar,
+    ):
+        for code, weight, i in left:
+            bar.set_description(code)
+            run, image = _invert(codes[code], code, weight, i, pictures[i : i + 1].to(device))
+            csv.writer(file).writerow(run)
+            file.flush()
+            runs.append(run)
+            if i < SHOWN:
+                (out / _file(code, weight, i)).write_bytes(plotting.encode(image, "png"))
+            bar.update()
+    rows = summary([run for run in runs if run.key in set(wanted)], codes, pictures.to(device))
+    with (out / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    _show(rows, out, pictures)
+    print(title)
+    for row in rows:
+        print(
+            "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items())
+        )
+
+
+def _invert(features: Features, code: str, weight: float, i: int, x: Tensor) -> tuple[Run, Tensor]:
+    start = time.perf_counter()
+    found = recipes.invert(features, x, smoothness=weight, seed=i, progress=False)
+    seconds = time.perf_counter() - start
+    if found.interrupted:  # its loop took the Ctrl-C
+        raise KeyboardInterrupt
+    with torch.no_grad():
+        distance = float((flat(features(found.image)) - flat(features(x))).norm())
+        variation = float(total_variation()({}, found.image) / total_variation()({}, x))
+    psnr = -10 * float((found.image - x).square().mean().log10())
+    return Run(code, weight, i, distance, variation, psnr, seconds), found.image
+
+
+def _file(code: str, weight: float, i: int) -> str:
+    return f"{code}-{weight:g}-{i}.png"
+
+
+def _stored(path: Path, title: str) -> list[Run]:
+    """The runs of an earlier call, after a first line that says of what."""
+    if not path.exists():
+        path.write_text(f"# {title}\n{','.join(Run._fields)}\n")
+        return []
+    lines = path.read_text().splitlines()
+    require(lines[:1] == [f"# {title}"], f"{path} holds {lines[0][2:] if lines else 'nothing'}; choose another --out")
+    whole = [line for line in lines[2:] if line.count(",") + 1 == len(Run._fields)]  # a crash may cut the last one
+    path.write_text("\n".join([*lines[:2], *whole, ""]))
+    return [Run(row[0], float(row[1]), int(row[2]), *map(float, row[3:])) for row in csv.reader(whole)]
+
+
+# ---------------------------------------------------------------- errors
+
+
+def flat(code: Tensor | dict[str, Tensor]) -> Tensor:
+    """A code, of one layer or several, as one vector for each picture: (n, d)."""
+    parts = [code] if isinstance(code, Tensor) else list(code.values())
+    return torch.cat([part.flatten(1) for part in parts], 1)
+
+
+def spread(codes: Tensor, *, squared: bool = False) -> float:
+    """N, the mean distance between the codes (n, d) of different pictures: what a distance is measured by.
+
+    squared: the mean squared distance over all n^2 pairs, with the n zeros of the diagonal, as in the script that
+    Mahendran and Vedaldi published; their text has the plain distance. Raises ValueError for fewer than 2 codes.
+    """
+    n = len(codes)
+    require(n >= 2, f"a spread needs at least 2 codes, got {n}")
+    distances = F.pdist(codes)  # of the n (n - 1) / 2 pairs
+    return float(2 * distances.square().sum() / n**2 if squared else distances.mean())
+
+
+def summary(runs: Sequence[Run], codes: dict[str, Features], pictures: Tensor) -> list[dict[str, Any]]:
+    """A row for each code and smoothness: errors in % as mean and standard deviation, both conventions (`spread`)."""
+    rows = []
+    for code, features in codes.items():
+        vectors = torch.cat([flat(features(x)) for x in pictures.split(1)])
+        plain, squared = spread(vectors), spread(vectors, squared=True)
+        for weight in dict.fromkeys(run.smoothness for run in runs if run.code == code):
+            of = [run for run in runs if (run.code, run.smoothness) == (code, weight)]
+            distance = torch.tensor([run.distance for run in of], dtype=torch.float64)
+            error, square = 100 * distance / plain, 100 * distance**2 / squared
+            rows.append(
+                {
+                    "code": code,
+                    "smoothness": float(weight),
+                    "n": len(of),
+                    "error": float(error.mean()),
+                    "deviation": float(error.std()),
+                    "squared error": float(square.mean()),
+                    "squared deviation": float(square.std()),
+                    "paper": PAPER.get(code, ""),
+                    "variation": sum(run.variation for run in of) / len(of),
+                    "psnr": sum(run.psnr for run in of) / len(of),
+                    "seconds": sum(run.seconds for run in of) / len(of),
+                }
+            )
+    return rows
+
+
+# ---------------------------------------------------------------- figures
+
+
+def _show(rows: list[dict[str, Any]], out: Path, pictures: Tensor) -> None:
+    codes = list(dict.fromkeys(row["code"] for row in rows))
+    weights = list(dict.fromkeys(row["smoothness"] for row in rows))
+
+    def draw(ax: Any) -> None:
+        for weight in weights:
+            of = [row for row in rows if row["smoothness"] == weight]
+            half = [1.96 * row["deviation"] / row["n"] ** 0.5 for row in of]
+            places = [codes.index(row["code"]) for row in of]
+            ax.errorbar(
+                places, [row["error"] for row in of], half, fmt="o-", capsize=3, label=f"$\\lambda_V$ = {weight:g}"
+            )
+        published = [(i, PAPER[code]) for i, code in enumerate(codes) if code in PAPER]
+        if published:
+            ax.plot(*zip(*published, strict=True), "D", color=plotting.QUIET, label="the paper's")
+        ax.set_xticks(range(len(codes)), codes, rotation=45, ha="right")
+        ax.set_ylim(bottom=0)
+        ax.set_ylabel("error (%), 95 % interval")
+        ax.legend()
+
+    plotting.chart(draw).save(str(out / "errors.png"))
+    for weight in weights:
+        made = [
+            [data.read(out / _file(code, weight, i), None) for i in range(min(SHOWN, len(pictures)))] for code in codes
+        ]
+        shown = [pictures[:SHOWN], *[torch.cat(row) for row in made]]
+        plotting.pictures(shown, labels=["original", *codes]).save(str(out / f"pictures-{weight:g}.png"))
+
+
+if __name__ == "__main__":
+    main()

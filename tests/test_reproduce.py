@@ -1,0 +1,131 @@
+import csv
+
+import pytest
+import torch
+from PIL import Image
+
+from course_lib import data, recipes, reproduce
+from course_lib.preimage import Preimage
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Inversions that answer at once, with a faint copy of the picture, and are counted."""
+    calls = []
+
+    def invert(features, x, *, smoothness, seed, progress):
+        calls.append((smoothness, seed))
+        return Preimage(0.5 + 0.9 * (x - 0.5), {})
+
+    monkeypatch.setattr(recipes, "invert", invert)
+    return calls
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(folder, *arguments):
+    reproduce.main([*arguments, "--count", "3", "--size", "32", "--out", str(folder)])
+
+
+def test_the_spread_is_the_mean_distance_of_pairs_in_both_conventions():
+    codes = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0]])  # distances 5, 8, 5
+    assert reproduce.spread(codes) == pytest.approx(6)
+    assert reproduce.spread(codes, squared=True) == pytest.approx(2 * (25 + 64 + 25) / 9)
+    with pytest.raises(ValueError, match="at least 2 codes"):
+        reproduce.spread(codes[:1])
+
+
+def test_codes_of_several_layers_are_one_vector():
+    code = {"a": torch.zeros(2, 3, 4, 4), "b": torch.ones(2, 5)}
+    assert reproduce.flat(code).shape == (2, 53)
+    assert torch.equal(reproduce.flat(code["a"]), torch.zeros(2, 48))
+
+
+def test_table_1_has_a_row_for_each_code_and_its_figures(tmp_path, quick):
+    run(tmp_path, "table1")
+    table = rows(tmp_path / "table.csv")
+    assert [row["code"] for row in table] == ["HOG", "HOGb", "DSIFT"]
+    assert [float(row["paper"]) for row in table] == [28.10, 10.67, 10.89]
+    for row in table:
+        assert row["n"] == "3"
+        assert 0 < float(row["error"]) < 30
+        assert float(row["variation"]) == pytest.approx(0.81, rel=1e-3)
+        assert float(row["psnr"]) > 20
+    for name in ("errors.png", "pictures-0.5.png"):
+        with Image.open(tmp_path / name) as figure:
+            assert min(figure.size) > 100
+
+
+def test_errors_are_the_distances_of_the_runs_over_the_spread(tmp_path, quick):
+    run(tmp_path, "table1")
+    runs = [line for line in csv.reader((tmp_path / "runs.csv").read_text().splitlines()[2:]) if line[0] == "DSIFT"]
+    codes = reproduce.flat(reproduce.DESCRIPTORS["DSIFT"](reproduce.world.draw(3, seed=reproduce.SEED, size=32).images))
+    expected = 100 * sum(float(line[3]) for line in runs) / 3 / torch.pdist(codes).mean()
+    (row,) = [row for row in rows(tmp_path / "table.csv") if row["code"] == "DSIFT"]
+    assert float(row["error"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_table_3_walks_the_layers_and_the_weights(tmp_path, quick):
+    run(tmp_path, "table3", "--layers", "conv1", "fc8", "--smoothness", "0.5", "50")
+    assert [(row["code"], row["smoothness"]) for row in rows(tmp_path / "table.csv")] == [
+        ("conv1", "0.5"), ("conv1", "50.0"), ("fc8", "0.5"), ("fc8", "50.0"),
+    ]  # fmt: skip
+    assert (tmp_path / "pictures-50.png").exists()
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path, quick, monkeypatch, capsys):
+    finish = recipes.invert
+
+    def interrupted(features, x, **options):
+        found = finish(features, x, **options)
+        return Preimage(found.image, {}, interrupted=len(quick) == 5)
+
+    monkeypatch.setattr(recipes, "invert", interrupted)
+    run(tmp_path, "table1")
+    assert "goes on" in capsys.readouterr().out
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 2 + 4  # the fifth was cut short
+    with (tmp_path / "runs.csv").open("a") as file:
+        file.write("HOGb,0.5,1,0.3")  # a line that a crash cut short
+    monkeypatch.setattr(recipes, "invert", finish)
+    run(tmp_path, "table1")
+    assert len(quick) == 5 + 5
+    assert {row["n"] for row in rows(tmp_path / "table.csv")} == {"3"}
+
+
+def test_photographs_of_a_folder_are_taken_in_the_order_of_their_names(tmp_path, quick):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i, name in enumerate(("astronaut", "coffee", "rocket", "chelsea")):
+        x = (data.photograph(name, 40)[0].permute(1, 2, 0) * 255).byte().numpy()
+        Image.fromarray(x).save(pictures / f"{i}.png")
+    run(tmp_path / "out", "table1", "--folder", str(pictures))
+    shown = data.read(tmp_path / "out" / "HOG-0.5-2.png", None)
+    assert torch.allclose(shown, 0.5 + 0.9 * (data.photograph("rocket", 32) - 0.5), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table1", "--folder", "nowhere"], "nowhere"),
+        (["table1", "--count", "1"], "count must be at least 2"),
+        (["table3", "--network", "alexnett"], "did you mean 'alexnet'"),
+        (["table3", "--layers", "conv9"], "no layer 'conv9'"),
+        (["table4"], "invalid choice: 'table4'"),
+        (["table1", "--size", "8"], "size must be at least 16"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, tmp_path, quick, capsys):
+    with pytest.raises(SystemExit):
+        reproduce.main([*arguments, "--out", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+
+
+def test_the_results_of_another_run_are_not_mixed_in(tmp_path, quick, capsys):
+    run(tmp_path, "table1")
+    with pytest.raises(SystemExit):
+        run(tmp_path, "table3")
+    assert "holds table1, drawn scenes, 32 px; choose another --out" in capsys.readouterr().err
