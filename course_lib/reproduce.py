@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         one.add_argument("--folder", type=Path, help="of photographs (default: drawn scenes)")
         one.add_argument("--out", type=Path, help="folder for the results; a run that was stopped goes on there")
         one.add_argument("--size", type=int, help="side of the pictures")
+        one.add_argument("--effort", type=int, default=1, help="so many times the usual steps (default 1)")
     first.add_argument("--count", type=int, default=100, help="how many pictures (default 100)")
     first.add_argument("--smoothness", type=float, nargs="+", default=[0.5], help="lambda_V (default 0.5)")
     third.add_argument("--count", type=int, default=20, help="how many pictures (default 20)")
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     third.add_argument("--layers", nargs="+", help="by default those of coursenet and squeezenet1_0 that matter")
     given = parser.parse_args(arguments)
     try:
+        require(given.effort >= 1, f"effort must be at least 1, got {given.effort}")
         if given.table == "table1":
             codes, size = DESCRIPTORS, given.size or 128
         else:
@@ -81,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             codes, size = _layers(net, given.network, given.layers), given.size or net.image_size
         out = given.out or Path(f"{given.table}-results")
         pictures = _pictures(given.folder, given.count, size)
-        tabulate(codes, pictures, given.smoothness, out, f"{given.table}, {given.folder or 'drawn scenes'}, {size} px")
+        title = f"{given.table}, {given.folder or 'drawn scenes'}, {size} px, effort {given.effort}"
+        tabulate(codes, pictures, given.smoothness, out, title, given.effort)
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
@@ -107,8 +110,10 @@ def _pictures(folder: Path | None, count: int, size: int) -> Tensor:
 # ---------------------------------------------------------------- the table
 
 
-def tabulate(codes: dict[str, Features], pictures: Tensor, smoothness: Sequence[float], out: Path, title: str) -> None:
-    """Invert every code of every picture, then write runs.csv, table.csv, pictures.jpg and errors.png to `out`.
+def tabulate(
+    codes: dict[str, Features], pictures: Tensor, smoothness: Sequence[float], out: Path, title: str, effort: int = 1
+) -> None:
+    """Invert every code of every picture, then write runs.csv, table.csv, errors.png and pictures of them to `out`.
 
     Each run is stored as it ends, and one that is stored is not made again. Raises ValueError where `out` holds the
     runs of something else.
@@ -124,7 +129,7 @@ def tabulate(codes: dict[str, Features], pictures: Tensor, smoothness: Sequence[
     ):
         for code, weight, i in left:
             bar.set_description(code)
-            run, image = _invert(codes[code], code, weight, i, pictures[i : i + 1].to(device))
+            run, image = _invert(codes[code], code, weight, i, pictures[i : i + 1].to(device), effort)
             csv.writer(file).writerow(run)
             file.flush()
             runs.append(run)
@@ -144,9 +149,10 @@ def tabulate(codes: dict[str, Features], pictures: Tensor, smoothness: Sequence[
         )
 
 
-def _invert(features: Features, code: str, weight: float, i: int, x: Tensor) -> tuple[Run, Tensor]:
+def _invert(features: Features, code: str, weight: float, i: int, x: Tensor, effort: int) -> tuple[Run, Tensor]:
+    stages = [(optimizer, effort * steps) for optimizer, steps in recipes.ADAM_IN_STAGES]
     start = time.perf_counter()
-    found = recipes.invert(features, x, smoothness=weight, seed=i, progress=False)
+    found = recipes.invert(features, x, smoothness=weight, stages=stages, seed=i, progress=False)
     seconds = time.perf_counter() - start
     if found.interrupted:  # its loop took the Ctrl-C
         raise KeyboardInterrupt

@@ -13,8 +13,8 @@ def quick(monkeypatch):
     """Inversions that answer at once, with a faint copy of the picture, and are counted."""
     calls = []
 
-    def invert(features, x, *, smoothness, seed, progress):
-        calls.append((smoothness, seed))
+    def invert(features, x, *, smoothness, stages, seed, progress):
+        calls.append((smoothness, seed, sum(steps for _, steps in stages)))
         return Preimage(0.5 + 0.9 * (x - 0.5), {})
 
     monkeypatch.setattr(recipes, "invert", invert)
@@ -76,6 +76,13 @@ def test_table_3_walks_the_layers_and_the_weights(tmp_path, quick):
     assert (tmp_path / "pictures-50.png").exists()
 
 
+def test_effort_multiplies_the_steps(tmp_path, quick):
+    run(tmp_path / "once", "table3", "--layers", "fc8", "--smoothness", "0.5")
+    run(tmp_path / "thrice", "table3", "--layers", "fc8", "--smoothness", "0.5", "--effort", "3")
+    steps = [call[2] for call in quick]
+    assert len(steps) == 6 and steps[3:] == [3 * steps[0]] * 3
+
+
 def test_a_run_that_was_stopped_goes_on(tmp_path, quick, monkeypatch, capsys):
     finish = recipes.invert
 
@@ -115,6 +122,7 @@ def test_photographs_of_a_folder_are_taken_in_the_order_of_their_names(tmp_path,
         (["table3", "--layers", "conv9"], "no layer 'conv9'"),
         (["table4"], "invalid choice: 'table4'"),
         (["table1", "--size", "8"], "size must be at least 16"),
+        (["table1", "--effort", "0"], "effort must be at least 1, got 0"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, quick, capsys):
@@ -128,4 +136,4 @@ def test_the_results_of_another_run_are_not_mixed_in(tmp_path, quick, capsys):
     run(tmp_path, "table1")
     with pytest.raises(SystemExit):
         run(tmp_path, "table3")
-    assert "holds table1, drawn scenes, 32 px; choose another --out" in capsys.readouterr().err
+    assert "holds table1, drawn scenes, 32 px, effort 1; choose another --out" in capsys.readouterr().err
