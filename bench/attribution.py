@@ -13,7 +13,6 @@ from captum.attr import IntegratedGradients, Occlusion
 
 from course_lib import attribution, data, models
 
-ROUNDS = 3
 PATCH, STRIDE = 32, 8
 
 
@@ -23,20 +22,20 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, ours: Callable[[], Any], theirs: dict[str, Callable[[], Any]]) -> None:
+def compare(name: str, rounds: int, ours: Callable[[], Any], theirs: dict[str, Callable[[], Any]]) -> None:
     functions = {"ours": ours} | theirs
     times: dict[str, list[float]] = {key: [] for key in functions}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for key, function in functions.items():
             times[key].append(seconds(function))
     mine, *others = (median(values) for values in times.values())
     best = min(others)
     setting = list(theirs)[others.index(best)]
-    print(f"{name}: ours {mine:.1f} s, Captum's best {best:.1f} s ({setting}): {best / mine:.1f}x")
+    print(f"{name}: ours {mine:.2f} s, Captum's best {best:.2f} s ({setting}): {best / mine:.2f}x ({rounds} rounds)")
 
 
 def main() -> None:
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; medians over {ROUNDS} rounds")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; medians")
     trained = models.cached_file("squeezenet1_0").exists()
     net = models.load("squeezenet1_0", weights="pretrained" if trained else "random")
     x, label = data.photograph("chelsea"), 285
@@ -44,6 +43,7 @@ def main() -> None:
     window, step = (3, PATCH, PATCH), (3, STRIDE, STRIDE)
     compare(
         f"occlusion, 224 px, patch {PATCH}, stride {STRIDE}",
+        3,
         lambda: attribution.occlusion(net, x, label, PATCH, STRIDE),
         {
             f"perturbations_per_eval={n}": lambda n=n: occluder.attribute(  # type: ignore[misc]
@@ -54,6 +54,7 @@ def main() -> None:
     )
     compare(
         "integrated gradients, 50 steps",
+        9,
         lambda: attribution.integrated_gradients(net, x, label),
         {
             f"internal_batch_size={n}": lambda n=n: integrator.attribute(  # type: ignore[misc]
