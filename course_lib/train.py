@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from tqdm.auto import tqdm
 
 from course_lib import models, train_generator, world
+from course_lib.optimizers import OneCycle
 
 SCENES = 98_304  # drawn once, as bytes (2.7 GB), then seen PASSES times, each time in another of eight poses
 PASSES = 3
@@ -124,15 +125,11 @@ def _train(
 ) -> None:
     """One-cycle AdamW on objective(x, y, share of the training done)."""
     steps = passes * (len(labels) // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps, pct_start=0.2)
+    cycle = OneCycle(network, steps, rate=rate, rise=0.2, decay=0.02)
     progress = tqdm(_batches(pictures, labels, passes, generator), total=steps, desc="training", unit="step")
     for step, (x, y) in enumerate(progress):
         loss = objective(x, y, step / steps)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        cycle.step(loss)
         if step % 100 == 99:
             progress.set_postfix(loss=f"{loss.item():.3f}")
 

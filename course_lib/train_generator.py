@@ -8,6 +8,7 @@ from course_lib import world
 from course_lib.energy import distance
 from course_lib.generator import LAYER, UNITS, Generator, fingerprint
 from course_lib.models import Network
+from course_lib.optimizers import OneCycle
 from course_lib.taps import Taps
 
 SCENES = 16_384
@@ -91,8 +92,7 @@ def _fit(
     chance: torch.Generator,
 ) -> None:
     tap = Taps(net, LAYER)
-    optimizer = torch.optim.AdamW(made.parameters(), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=steps, pct_start=0.1)
+    cycle = OneCycle(made, steps, rate=RATE, rise=0.1, decay=0.01)
     progress = trange(steps, desc=f"training, code {weight:g}", unit="step")
     for step in progress:
         rows = torch.randint(len(codes), (BATCH,), generator=chance)
@@ -102,9 +102,6 @@ def _fit(
         if weight:
             seen = y + GRAIN * torch.randn(y.shape, generator=chance)
             loss = loss + weight / BATCH * distance({LAYER: c})(tap(seen), seen)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        cycle.step(loss)
         if step % 50 == 0:
             progress.set_postfix(loss=f"{loss.item():.4f}")

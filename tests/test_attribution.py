@@ -159,6 +159,31 @@ def test_integrated_gradients_without_a_linear_front_equal_captum():
     assert near(attribution.integrated_gradients(net, x, 1, 0.1, steps=20), wanted.float())
 
 
+class OtherWays(nn.Module):
+    """A network whose first convolution is not all that the picture meets."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.a, self.fc = way, nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, 5)
+
+    def forward(self, x):
+        if self.way == "bent before":
+            x = x.square()
+        y = F.relu(self.a(x), inplace=True)  # overwrites what the first convolution answered
+        y = self.a(y) if self.way == "run twice" else y + x.sin() if self.way == "passed by" else y
+        return self.fc(y.square().mean((2, 3)))
+
+
+@pytest.mark.parametrize("way", ["chain", "bent before", "run twice", "passed by"])
+def test_integrated_gradients_hold_where_the_picture_takes_other_ways(way, generator):
+    net = OtherWays(way).requires_grad_(False).double()
+    x = torch.rand(1, 3, 12, 12, generator=generator, dtype=torch.float64)
+    wanted = captum.attr.IntegratedGradients(net).attribute(x, 0.1, target=1, n_steps=20).sum(1, keepdim=True)
+    got = attribution.integrated_gradients(net, x, 1, 0.1, steps=20)
+    assert (got - wanted).abs().max() < 1e-7 * wanted.abs().max()  # Captum's steps are in single precision
+    assert (attribution._first_linear(net, x, torch.full_like(x, 0.1)) is not None) == (way == "chain")
+
+
 def test_integrated_gradients_are_complete(coursenet, scenes):
     x, labels = scenes.images[:2], scenes.labels[:2]
     for baseline in (0.0, x.mean((2, 3), keepdim=True)):
