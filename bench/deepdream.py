@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from course_lib import data, models, recipes
-from course_lib.recipes import _octaves, _resize
+from course_lib.images import resize
+from course_lib.recipes.dream import octave_sizes
 from course_lib.taps import Taps
 from course_lib.tiles import Tiled
 
@@ -30,8 +31,8 @@ def network() -> models.Network:
 
 def bare(net: models.Network, x: Tensor) -> None:
     taps = Taps(net, LAYER)
-    for size in _octaves(Tiled(net, LAYER), x, 4, 1.4):
-        y = _resize(x, size).requires_grad_()
+    for size in octave_sizes(Tiled(net, LAYER), x, 4, 1.4):
+        y = resize(x, size).requires_grad_()
         for _ in range(10):
             torch.autograd.grad(taps(y)[LAYER].square().sum(), y)
 
@@ -39,7 +40,7 @@ def bare(net: models.Network, x: Tensor) -> None:
 def run(what: str) -> None:
     """Prints seconds, and MiB at the peak: of the process, and added to what it held before."""
     net, size = network(), LARGE if what == "large" else SMALL
-    x = _resize(data.photograph("china", None), size).clamp(0, 1)
+    x = resize(data.photograph("china", None), size).clamp(0, 1)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading (Linux)
     before, start = memory("VmRSS"), time.perf_counter()
     if what == "bare":

@@ -12,7 +12,7 @@ import torch
 
 from course_lib import models, recipes, world
 from course_lib.descriptors import HOG, DenseSIFT
-from course_lib.reproduce import Features, flat, spread
+from course_lib.reproduce.inversion import Features, flat, spread
 from course_lib.taps import Taps
 
 SIDE, PICTURES = 96, 4

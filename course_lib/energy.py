@@ -180,32 +180,49 @@ def inner_product(target: Activations | Tensor) -> Energy:
     return Energy.of("inner_product", function)
 
 
-def gram_matrix(a: Tensor) -> Tensor:
-    """G = F F^T: (n, c, h, w) -> (n, c, c), F the (c, h w) rows of channels. Not divided by anything (Gatys 2015)."""
+def gram_matrix(a: Tensor, where: Tensor | None = None) -> Tensor:
+    """G = F F^T: (n, c, h, w) -> (n, c, c), F the (c, h w) rows of channels. Not divided by anything (Gatys 2015).
+
+    where: weights of the places, (1, 1, h, w) or (n, 1, h, w): G = F diag(where) F^T.
+    """
     features = a.flatten(2)  # (n, c, h, w) -> (n, c, hw)
-    return features @ features.mT
+    weighted = features if where is None else (a * where).flatten(2)
+    return weighted @ features.mT
 
 
-def gram_distance(target: Activations) -> Energy:
+def gram_distance(target: Activations, where: Tensor | None = None) -> Energy:
     """sum over layers of E = sum (G / M - G0 / M0)^2 / (4 N^2), N channels and M places.
 
-    target: the exemplar's activations. At equal sizes this is Gatys 2015, eq. 4, 1 / (4 N^2 M^2) sum (G - G0)^2;
+    target: the exemplar's activations; where a map is too large to hold, (n, c, c) of G / M may stand in its place,
+        here as in the activations. At equal sizes this is Gatys 2015, eq. 4, 1 / (4 N^2 M^2) sum (G - G0)^2;
     dividing each Gram matrix by its own number of places lets the sizes differ.
+    where: weights of the picture's places, (1, 1, h, w) >= 0, averaged to the size of each layer; M is then their sum
+        (the guided Gram matrix of Gatys 2017). The exemplar always counts as a whole.
     """
-    grams = {layer: gram_matrix(a) / a[0, 0].numel() for layer, a in _targets(target).items()}
+    correlations = {layer: _correlations(a, None) for layer, a in _targets(target).items()}
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         errors = []
-        for layer, g0 in grams.items():
+        for layer, g0 in correlations.items():
             a = _tapped(activations, layer)
             require(
                 a.shape[1] == g0.shape[1],
                 f"{_called(layer)} has {a.shape[1]} channels, its target {g0.shape[1]}",
             )
-            errors.append((gram_matrix(a) / a[0, 0].numel() - g0).square().sum() / (4 * a.shape[1] ** 2))
+            errors.append((_correlations(a, where) - g0).square().sum() / (4 * a.shape[1] ** 2))
         return torch.stack(errors).sum()
 
-    return Energy.of("gram_distance", function)
+    return Energy.of(f"gram_distance({', '.join(map(repr, correlations))})", function)
+
+
+def _correlations(a: Tensor, where: Tensor | None) -> Tensor:
+    """G / M: (n, c, h, w) -> (n, c, c); what is (n, c, c) already, stays."""
+    if a.dim() == 3:
+        return a
+    if where is None:
+        return gram_matrix(a) / a[0, 0].numel()
+    places = F.adaptive_avg_pool2d(where.to(a), (a.shape[2], a.shape[3]))
+    return gram_matrix(a, places) / places.sum()
 
 
 # ---------------------------------------------------------------- of the image

@@ -63,6 +63,11 @@ def grey(height: int, width: int, n: int = 1) -> Tensor:
     return torch.full((n, 3, height, width), 0.5)
 
 
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Pictures (n, c, h, w) at another size (height, width): bilinear, and averaged where they shrink."""
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+
+
 # ---------------------------------------------------------------- priors of Yosinski et al. 2015, after each step
 
 
@@ -117,6 +122,21 @@ def bounded_range(limit: float = 160 / 255) -> Prior:
 
 
 # ---------------------------------------------------------------- other coordinates
+
+
+class Unbounded(Image):
+    """Pixels as real numbers: x = sigmoid(z), every z a parameter. Nothing is clipped, so a line search can trust it.
+
+    start: (n, 3, h, w) in [0, 1], which is met to 1/256: black and white themselves lie at infinity.
+    """
+
+    def __init__(self, start: Tensor):
+        super().__init__()
+        check_pictures(start)
+        self.logits = nn.Parameter(start.detach().logit(1 / 256).contiguous())
+
+    def forward(self) -> Tensor:
+        return self.logits.sigmoid()
 
 
 class Fourier(Image):

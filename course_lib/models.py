@@ -3,7 +3,8 @@
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Network(nn.Module):
 
     mean: Tensor
     std: Tensor
+    wrapped: nn.Module
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class Network(nn.Module):
         for part, parameter in network.named_parameters(recurse=False):
             self.register_parameter(part, parameter)
         self.layers = tuple(part for part, _ in self.named_modules() if part)
-        self._logits = network.forward
+        vars(self)["wrapped"] = network  # not as a part, or its parts would be listed twice
         self.name, self.classes, self.image_size = name, classes, image_size
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
@@ -68,7 +70,7 @@ class Network(nn.Module):
         check_pictures(x, -10, 10)
         x = x.to(memory_format=torch.channels_last)
         try:
-            return self._logits((x - self.mean) / self.std)
+            return self.wrapped.forward((x - self.mean) / self.std)
         except RuntimeError as error:
             least = self._least_size(max(x.shape[2:]))
             if min(x.shape[2:]) < least:
@@ -90,7 +92,7 @@ class Network(nn.Module):
             middle = (low + high) // 2
             try:
                 with torch.no_grad():
-                    self._logits(self.mean.new_zeros(1, 3, middle, middle))
+                    self.wrapped.forward(self.mean.new_zeros(1, 3, middle, middle))
                 high = middle
             except (RuntimeError, ValueError):
                 low = middle
@@ -228,6 +230,49 @@ def _pretrained(name: str) -> nn.Module:
             f"Put the file into that folder, or into hub/checkpoints of the folder that TORCH_HOME names; "
             f"or take models.load({name!r}, weights='random'), or the shipped models.load('coursenet')."
         ) from error
+
+
+# ---------------------------------------------------------------- for textures
+
+
+class RandomFilters(nn.Module):
+    """One convolution and nothing behind it: random filters of several sizes, side by side, each with a ReLU.
+
+    filters(x): (n, 3, h, w) in [0, 1] -> {"11": (n, maps, h, w), ...}, named by size; `layers` lists the names. Taps
+    takes them one by one. Weights are uniform with deviation 1 / sqrt(3 size^2), biases zero; the border is a
+    reflection. Raises ValueError for an even size.
+    Source: Ustyuzhaninov 2016, who take 128 maps at each of 3, 5, 7, 11, 15, 23, 37 and 55 pixels.
+    """
+
+    def __init__(self, sizes: Sequence[int] = (3, 5, 7, 11, 15, 23), maps: int = 64, seed: int = 0):
+        super().__init__()
+        require(len(sizes) >= 1 and all(size % 2 == 1 for size in sizes), f"sizes of filters are odd, got {sizes}")
+        generator = torch.Generator().manual_seed(seed)
+        self.layers = tuple(map(str, sizes))
+        for size in sizes:
+            convolution = nn.Conv2d(3, maps, size, padding=size // 2, padding_mode="reflect", bias=False)
+            bound = 1 / size  # a uniform draw from -b to b has deviation b / sqrt(3)
+            with torch.no_grad():
+                convolution.weight.uniform_(-bound, bound, generator=generator)
+            self.add_module(str(size), nn.Sequential(convolution, nn.ReLU()))
+        self.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        check_pictures(x, -10, 10)
+        return {layer: self.get_submodule(layer)(4 * (x - 0.5)) for layer in self.layers}
+
+
+def average_pooling(net: Network) -> Network:
+    """A copy of the network whose max-poolings take averages: smoother pictures, says Gatys 2015."""
+    copy = deepcopy(net)
+    for name, module in net.named_modules():
+        if isinstance(module, nn.MaxPool2d):
+            owner, _, part = name.rpartition(".")
+            average = nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
+            for whole in (copy, copy.wrapped):
+                setattr(whole.get_submodule(owner), part, average)
+    copy.name = f"{net.name}, average pooling"
+    return copy
 
 
 # ---------------------------------------------------------------- files

@@ -119,8 +119,13 @@ def minimize_in_stages(
         found.append(minimize(features, loss, image, optimizer=optimizer, steps=steps, **options))
         if found[-1].interrupted:
             break
-    terms = next((stage.energy for stage in found if stage.energy), {})
-    energy = {term: [value for stage in found for value in stage.energy.get(term, [])] for term in terms}
+    return joined(found)
+
+
+def joined(found: Sequence[Preimage]) -> Preimage:
+    """Descents that followed each other as one: the last picture, and each term's values one after the other."""
+    terms = next((part.energy for part in found if part.energy), {})
+    energy = {term: [value for part in found for value in part.energy.get(term, [])] for term in terms}
     return Preimage(found[-1].image, energy, found[-1].interrupted)
 
 

@@ -1,7 +1,7 @@
 """Features of pictures of any size, tile by tile, with the values of the whole."""
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import chain
 from typing import Any
 
@@ -46,6 +46,19 @@ class Tiled(nn.Module):
             if max(x.shape[2:]) <= self.side:
                 return energy(self.taps(x), x)
             return _Total.apply(x, self, energy)
+
+        return run
+
+    def sum(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """x -> function(map of the layer), added up over the tiles; the map itself is never held.
+
+        function: a sum over the places of the map, such as `gram_matrix`. Every tile runs again on the way back.
+        """
+
+        def run(x: Tensor) -> Tensor:
+            if max(x.shape[2:]) <= self.side:
+                return function(self.taps(x)[self.layer])
+            return _Sum.apply(x, self, function)
 
         return run
 
@@ -137,3 +150,25 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return gradients[0] * ctx.saved_tensors[0], None, None
+
+
+class _Sum(torch.autograd.Function):
+    """A function of the map, of any shape, added up over the tiles."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, features: Tiled, function: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.features, ctx.function = features, function
+        ctx.save_for_backward(x)
+        tiles = chain.from_iterable(features.grid(x))
+        return reduce(torch.add, (function(features.block(x[pixels], kept)) for pixels, kept in tiles))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        slope = torch.zeros_like(x)
+        for pixels, kept in chain.from_iterable(ctx.features.grid(x)):
+            with torch.enable_grad():
+                window = x[pixels].detach().requires_grad_()
+                part = ctx.function(ctx.features.block(window, kept))
+            slope[pixels] += torch.autograd.grad(part, window, gradients[0])[0]
+        return slope, None, None

@@ -94,8 +94,8 @@ def test_every_size_dreams_and_small_octaves_are_left_out(squeezenet):
 def test_tiles_change_nothing(coursenet, cat, monkeypatch):
     x = F.interpolate(cat, size=(210, 170), mode="bilinear")
     whole = dream(coursenet, x, octaves=1, steps=2).image
-    tiled = recipes.Tiled
-    monkeypatch.setattr(recipes, "Tiled", lambda net, layer: tiled(net, layer, side=64))
+    tiled = recipes.dream.Tiled
+    monkeypatch.setattr(recipes.dream, "Tiled", lambda net, layer: tiled(net, layer, side=64))
     differences = (dream(coursenet, x, octaves=1, steps=2).image - whole).abs()
     assert differences.mean() < 1e-4 and differences.quantile(0.999) < 2e-2
 
@@ -109,8 +109,8 @@ def test_interruption_gives_a_picture_of_full_size(coursenet, cat, monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments, **options)
 
-    original = recipes.Pixels.forward
-    monkeypatch.setattr(recipes.Pixels, "forward", stop)
+    original = recipes.dream.Pixels.forward
+    monkeypatch.setattr(recipes.dream.Pixels, "forward", stop)
     found = dream(coursenet, cat)
     assert found.interrupted and found.image.shape == cat.shape
 

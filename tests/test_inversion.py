@@ -8,10 +8,10 @@ from torch import nn
 
 from course_lib import data, recipes
 from course_lib.descriptors import HOG, DenseSIFT
-from course_lib.energy import alpha_norm, total_variation
+from course_lib.energy import alpha_norm, distance, total_variation
 from course_lib.images import Fourier, Pixels, grey, jitter
 from course_lib.preimage import minimize
-from course_lib.reproduce import flat
+from course_lib.reproduce.inversion import flat
 from course_lib.taps import Taps
 
 FEW = ((partial(torch.optim.Adam, lr=0.05), 20),)
@@ -154,7 +154,7 @@ def test_the_step_of_2016_is_taken_in_levels():
     (make, _), *_ = recipes.inversion_2016(side, side)
     x = Pixels(grey(side, side))
     result = minimize(
-        lambda y: y, recipes.distance(torch.full((1, 3, side, side), goal)), x, optimizer=make, steps=3, progress=False
+        lambda y: y, distance(torch.full((1, 3, side, side), goal)), x, optimizer=make, steps=3, progress=False
     )
     lr, level, velocity, squares = 0.05 * 80**2 * side**2 / 6, 127.5, 0.0, 0.0
     for _ in range(3):

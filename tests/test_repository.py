@@ -153,7 +153,15 @@ def imported_modules(path):
                 yield origin.split(".")[1]
 
 
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+# A module is a file, or a folder of files with one idea in common.
+FILES = {path.stem: [path] for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+FILES |= {path.parent.name: sorted(path.parent.rglob("*.py")) for path in PACKAGE.glob("*/__init__.py")}
+MODULES = sorted(FILES)
+
+
+def imports_of(module):
+    """The other modules that this one imports."""
+    return {name for path in FILES[module] for name in imported_modules(path)} - {module}
 
 
 def test_the_map_names_exactly_the_modules_there_are():
@@ -163,13 +171,13 @@ def test_the_map_names_exactly_the_modules_there_are():
 @pytest.mark.parametrize("module", MODULES)
 def test_an_import_points_to_a_lower_layer(module):
     layer = {name: layer for name, (layer, _) in module_map().items()}
-    for imported in imported_modules(PACKAGE / f"{module}.py"):
+    for imported in imports_of(module):
         beside = "-" in (layer[module], layer[imported])
         assert beside or layer[imported] < layer[module], f"{module} imports {imported}"
 
 
 def test_a_module_beside_the_layers_is_their_floor_or_their_roof():
-    imports = {module: set(imported_modules(PACKAGE / f"{module}.py")) for module in MODULES}
+    imports = {module: imports_of(module) for module in MODULES}
     for module, (layer, _) in module_map().items():
         users = [user for user in MODULES if module in imports[user]]
         assert layer != "-" or not imports[module] or not users, f"{module} imports, and is imported by, others"
@@ -177,7 +185,8 @@ def test_a_module_beside_the_layers_is_their_floor_or_their_roof():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_begins_with_its_row_in_the_map(module):
-    docstring = ast.get_docstring(ast.parse((PACKAGE / f"{module}.py").read_text())) or ""
+    (first, *_) = [path for path in FILES[module] if path.stem in (module, "__init__")]
+    docstring = ast.get_docstring(ast.parse(first.read_text())) or ""
     idea = module_map()[module][1]
     assert " ".join(docstring.split()).casefold().startswith(idea.casefold())
 

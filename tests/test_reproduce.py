@@ -4,8 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import data, recipes, reproduce
+from course_lib import data, recipes
 from course_lib.preimage import Preimage
+from course_lib.reproduce import inversion, runs
+from course_lib.reproduce.__main__ import main
 
 
 @pytest.fixture
@@ -27,21 +29,21 @@ def rows(path):
 
 
 def run(folder, *arguments):
-    reproduce.main([*arguments, "--count", "3", "--size", "32", "--out", str(folder)])
+    main([*arguments, "--count", "3", "--size", "32", "--out", str(folder)])
 
 
 def test_the_spread_is_the_mean_distance_of_pairs_in_both_conventions():
     codes = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0]])  # distances 5, 8, 5
-    assert reproduce.spread(codes) == pytest.approx(6)
-    assert reproduce.spread(codes, squared=True) == pytest.approx(2 * (25 + 64 + 25) / 9)
+    assert inversion.spread(codes) == pytest.approx(6)
+    assert inversion.spread(codes, squared=True) == pytest.approx(2 * (25 + 64 + 25) / 9)
     with pytest.raises(ValueError, match="at least 2 codes"):
-        reproduce.spread(codes[:1])
+        inversion.spread(codes[:1])
 
 
 def test_codes_of_several_layers_are_one_vector():
     code = {"a": torch.zeros(2, 3, 4, 4), "b": torch.ones(2, 5)}
-    assert reproduce.flat(code).shape == (2, 53)
-    assert torch.equal(reproduce.flat(code["a"]), torch.zeros(2, 48))
+    assert inversion.flat(code).shape == (2, 53)
+    assert torch.equal(inversion.flat(code["a"]), torch.zeros(2, 48))
 
 
 def test_table_1_has_a_row_for_each_code_and_its_figures(tmp_path, quick):
@@ -61,9 +63,9 @@ def test_table_1_has_a_row_for_each_code_and_its_figures(tmp_path, quick):
 
 def test_errors_are_the_distances_of_the_runs_over_the_spread(tmp_path, quick):
     run(tmp_path, "table1")
-    runs = [line for line in csv.reader((tmp_path / "runs.csv").read_text().splitlines()[2:]) if line[0] == "DSIFT"]
-    codes = reproduce.flat(reproduce.DESCRIPTORS["DSIFT"](reproduce.world.draw(3, seed=reproduce.SEED, size=32).images))
-    expected = 100 * sum(float(line[3]) for line in runs) / 3 / torch.pdist(codes).mean()
+    lines = [line for line in csv.reader((tmp_path / "runs.csv").read_text().splitlines()[2:]) if line[0] == "DSIFT"]
+    codes = inversion.flat(inversion.DESCRIPTORS["DSIFT"](runs.pictures(None, 3, 32)))
+    expected = 100 * sum(float(line[3]) for line in lines) / 3 / torch.pdist(codes).mean()
     (row,) = [row for row in rows(tmp_path / "table.csv") if row["code"] == "DSIFT"]
     assert float(row["error"]) == pytest.approx(float(expected), rel=1e-5)
 
@@ -127,7 +129,7 @@ def test_photographs_of_a_folder_are_taken_in_the_order_of_their_names(tmp_path,
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, quick, capsys):
     with pytest.raises(SystemExit):
-        reproduce.main([*arguments, "--out", str(tmp_path)])
+        main([*arguments, "--out", str(tmp_path)])
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
 

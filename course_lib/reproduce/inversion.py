@@ -1,7 +1,6 @@
-"""The papers' tables, recomputed: `python -m course_lib.reproduce NAME`."""
+"""Tables 1 and 3 of Mahendran and Vedaldi 2015: how well codes can be inverted."""
 
 import argparse
-import csv
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from course_lib import data, models, plotting, recipes, world
+from course_lib import data, models, plotting, recipes
 from course_lib.descriptors import HOG, DenseSIFT
 from course_lib.energy import total_variation
 from course_lib.errors import require
+from course_lib.reproduce import runs
 from course_lib.taps import Taps
 
 Features = Callable[[Tensor], Tensor | dict[str, Tensor]]
@@ -34,7 +34,6 @@ LAYERS = {  # table 3 shows these; of another network, --layers names them
     ),
     "squeezenet1_0": (*(f"features.{i}" for i in range(13)), "classifier.1", "classifier.3"),
 }
-SEED = 9_000  # of the drawn scenes, where no folder is given
 SHOWN = 6  # pictures in the figure
 
 
@@ -57,38 +56,33 @@ class Run(NamedTuple):
         return self.code, self.smoothness, self.picture
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m course_lib.reproduce", description=__doc__)
-    tables = parser.add_subparsers(dest="table", required=True)
+def add_parsers(tables: Any) -> None:
+    """The commands table1 and table3."""
     first = tables.add_parser("table1", help="HOG, HOGb and DSIFT inverted (Mahendran and Vedaldi 2015)")
     third = tables.add_parser("table3", help="every layer of a network inverted (Mahendran and Vedaldi 2015)")
     for one in (first, third):
         one.add_argument("--folder", type=Path, help="of photographs (default: drawn scenes)")
-        one.add_argument("--out", type=Path, help="folder for the results; a run that was stopped goes on there")
         one.add_argument("--size", type=int, help="side of the pictures")
         one.add_argument("--effort", type=int, default=1, help="so many times the usual steps (default 1)")
+        one.set_defaults(run=run)
     first.add_argument("--count", type=int, default=100, help="how many pictures (default 100)")
     first.add_argument("--smoothness", type=float, nargs="+", default=[0.5], help="lambda_V (default 0.5)")
     third.add_argument("--count", type=int, default=20, help="how many pictures (default 20)")
     third.add_argument("--smoothness", type=float, nargs="+", default=[0.5, 5, 50], help="lambda_V (default 0.5 5 50)")
     third.add_argument("--network", default="coursenet", help="coursenet, or any of torchvision's (default coursenet)")
     third.add_argument("--layers", nargs="+", help="by default those of coursenet and squeezenet1_0 that matter")
-    given = parser.parse_args(arguments)
-    try:
-        require(given.effort >= 1, f"effort must be at least 1, got {given.effort}")
-        if given.table == "table1":
-            codes, size = DESCRIPTORS, given.size or 128
-        else:
-            net = models.load(given.network)
-            codes, size = _layers(net, given.network, given.layers), given.size or net.image_size
-        out = given.out or Path(f"{given.table}-results")
-        pictures = _pictures(given.folder, given.count, size)
-        title = f"{given.table}, {given.folder or 'drawn scenes'}, {size} px, effort {given.effort}"
-        tabulate(codes, pictures, given.smoothness, out, title, given.effort)
-    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on from what is in {out}")
+
+
+def run(given: argparse.Namespace) -> None:
+    require(given.effort >= 1, f"effort must be at least 1, got {given.effort}")
+    require(given.count >= 2, f"count must be at least 2, or there are no pairs to compare, got {given.count}")
+    if given.table == "table1":
+        codes, size = DESCRIPTORS, given.size or 128
+    else:
+        net = models.load(given.network)
+        codes, size = _layers(net, given.network, given.layers), given.size or net.image_size
+    title = f"{given.table}, {given.folder or 'drawn scenes'}, {size} px, effort {given.effort}"
+    tabulate(codes, runs.pictures(given.folder, given.count, size), given.smoothness, given.out, title, given.effort)
 
 
 def _layers(net: models.Network, name: str, layers: Sequence[str] | None) -> dict[str, Features]:
@@ -96,15 +90,6 @@ def _layers(net: models.Network, name: str, layers: Sequence[str] | None) -> dic
         require(name in LAYERS, f"name the --layers of {name}, for example {', '.join(net.layers[:4])}")
         layers = LAYERS[name]
     return {layer: Taps(net, layer) for layer in layers}
-
-
-def _pictures(folder: Path | None, count: int, size: int) -> Tensor:
-    require(count >= 2, f"count must be at least 2, or there are no pairs to compare, got {count}")
-    if folder is None:
-        return world.draw(count, seed=SEED, size=size).images
-    files = data.folder(folder)
-    require(len(files) >= count, f"{folder} holds {len(files)} pictures, fewer than --count {count}")
-    return data.pick(files, range(count), size)
 
 
 # ---------------------------------------------------------------- the table
@@ -118,35 +103,22 @@ def tabulate(
     Each run is stored as it ends, and one that is stored is not made again. Raises ValueError where `out` holds the
     runs of something else.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    runs = _stored(out / "runs.csv", title)
+    done = runs.stored(out / "runs.csv", Run, title)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = [(code, weight, i) for code in codes for weight in smoothness for i in range(len(pictures))]
-    left = [key for key in wanted if key not in {run.key for run in runs}]
-    with (
-        (out / "runs.csv").open("a", newline="") as file,
-        tqdm(total=len(wanted), initial=len(wanted) - len(left)) as bar,
-    ):
+    left = [key for key in wanted if key not in {run.key for run in done}]
+    with tqdm(total=len(wanted), initial=len(wanted) - len(left)) as bar:
         for code, weight, i in left:
             bar.set_description(code)
             run, image = _invert(codes[code], code, weight, i, pictures[i : i + 1].to(device), effort)
-            csv.writer(file).writerow(run)
-            file.flush()
-            runs.append(run)
+            runs.keep(out / "runs.csv", run)
+            done.append(run)
             if i < SHOWN:
                 (out / _file(code, weight, i)).write_bytes(plotting.encode(image, "png"))
             bar.update()
-    rows = summary([run for run in runs if run.key in set(wanted)], codes, pictures.to(device))
-    with (out / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = summary([run for run in done if run.key in set(wanted)], codes, pictures.to(device))
+    runs.tabulate(out / "table.csv", title, rows)
     _show(rows, out, pictures)
-    print(title)
-    for row in rows:
-        print(
-            "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items())
-        )
 
 
 def _invert(features: Features, code: str, weight: float, i: int, x: Tensor, effort: int) -> tuple[Run, Tensor]:
@@ -165,18 +137,6 @@ def _invert(features: Features, code: str, weight: float, i: int, x: Tensor, eff
 
 def _file(code: str, weight: float, i: int) -> str:
     return f"{code}-{weight:g}-{i}.png"
-
-
-def _stored(path: Path, title: str) -> list[Run]:
-    """The runs of an earlier call, after a first line that says of what."""
-    if not path.exists():
-        path.write_text(f"# {title}\n{','.join(Run._fields)}\n")
-        return []
-    lines = path.read_text().splitlines()
-    require(lines[:1] == [f"# {title}"], f"{path} holds {lines[0][2:] if lines else 'nothing'}; choose another --out")
-    whole = [line for line in lines[2:] if line.count(",") + 1 == len(Run._fields)]  # a crash may cut the last one
-    path.write_text("\n".join([*lines[:2], *whole, ""]))
-    return [Run(row[0], float(row[1]), int(row[2]), *map(float, row[3:])) for row in csv.reader(whole)]
 
 
 # ---------------------------------------------------------------- errors
@@ -200,14 +160,14 @@ def spread(codes: Tensor, *, squared: bool = False) -> float:
     return float(2 * distances.square().sum() / n**2 if squared else distances.mean())
 
 
-def summary(runs: Sequence[Run], codes: dict[str, Features], pictures: Tensor) -> list[dict[str, Any]]:
+def summary(done: Sequence[Run], codes: dict[str, Features], pictures: Tensor) -> list[dict[str, Any]]:
     """A row for each code and smoothness: errors in % as mean and standard deviation, both conventions (`spread`)."""
     rows = []
     for code, features in codes.items():
         vectors = torch.cat([flat(features(x)) for x in pictures.split(1)])
         plain, squared = spread(vectors), spread(vectors, squared=True)
-        for weight in dict.fromkeys(run.smoothness for run in runs if run.code == code):
-            of = [run for run in runs if (run.code, run.smoothness) == (code, weight)]
+        for weight in dict.fromkeys(run.smoothness for run in done if run.code == code):
+            of = [run for run in done if (run.code, run.smoothness) == (code, weight)]
             distance = torch.tensor([run.distance for run in of], dtype=torch.float64)
             error, square = 100 * distance / plain, 100 * distance**2 / squared
             rows.append(
@@ -258,7 +218,3 @@ def _show(rows: list[dict[str, Any]], out: Path, pictures: Tensor) -> None:
         ]
         shown = [pictures[:SHOWN], *[torch.cat(row) for row in made]]
         plotting.pictures(shown, labels=["original", *codes]).save(str(out / f"pictures-{weight:g}.png"))
-
-
-if __name__ == "__main__":
-    main()

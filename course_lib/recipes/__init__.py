@@ -1,0 +1,32 @@
+"""Each named technique, a few lines over `minimize`."""
+
+from course_lib.recipes.ascent import maximize_activation, multifaceted
+from course_lib.recipes.dream import caricature, deepdream, dream_zoom
+from course_lib.recipes.inversion import (
+    ADAM_IN_STAGES,
+    CONTRAST,
+    inversion_2015,
+    inversion_2016,
+    invert,
+    match,
+    natural,
+)
+from course_lib.recipes.style import recoloured, synthesize_texture, transfer_style
+
+__all__ = [
+    "ADAM_IN_STAGES",
+    "CONTRAST",
+    "caricature",
+    "deepdream",
+    "dream_zoom",
+    "inversion_2015",
+    "inversion_2016",
+    "invert",
+    "match",
+    "maximize_activation",
+    "multifaceted",
+    "natural",
+    "recoloured",
+    "synthesize_texture",
+    "transfer_style",
+]

@@ -1,0 +1,1 @@
+"""The papers' tables, recomputed: `python -m course_lib.reproduce NAME`."""

@@ -1,0 +1,59 @@
+"""Runs that are stored as they end, so that a table that was stopped goes on."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from torch import Tensor
+
+from course_lib import data, world
+from course_lib.errors import require
+
+SEED = 9_000  # of the drawn scenes, where no folder is given
+Run = TypeVar("Run", bound=NamedTuple)
+
+
+def stored(path: Path, kind: type[Run], title: str) -> list[Run]:
+    """The runs of an earlier call, after a first line that says of what; none, and a new file, where there is none.
+
+    kind: a NamedTuple of str, int and float. Raises ValueError where the file holds something of another title.
+    """
+    fields = get_type_hints(kind)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {title}\n{','.join(fields)}\n")
+        return []
+    lines = path.read_text().splitlines()
+    require(lines[:1] == [f"# {title}"], f"{path} holds {lines[0][2:] if lines else 'nothing'}; choose another --out")
+    whole = [line for line in lines[2:] if line.count(",") + 1 == len(fields)]  # a crash may cut the last one
+    path.write_text("\n".join([*lines[:2], *whole, ""]))
+    return [kind(*(of(text) for of, text in zip(fields.values(), row, strict=True))) for row in csv.reader(whole)]
+
+
+def keep(path: Path, run: NamedTuple) -> None:
+    """Add one run to the file."""
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerow(run)
+
+
+def tabulate(path: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows of a table to a CSV file, and print them."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    print(title)
+    for row in rows:
+        print(
+            "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else str(value) for name, value in row.items())
+        )
+
+
+def pictures(folder: Path | None, count: int, size: int) -> Tensor:
+    """The first pictures of a folder, or drawn scenes: (count, 3, size, size)."""
+    if folder is None:
+        return world.draw(count, seed=SEED, size=size).images
+    files = data.folder(folder)
+    require(len(files) >= count, f"{folder} holds {len(files)} pictures, fewer than --count {count}")
+    return data.pick(files, range(count), size)
