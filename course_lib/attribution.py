@@ -1,7 +1,7 @@
 """Which pixels mattered: gradient rules, occlusion, CAM, segmentation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import product
 from typing import Any
@@ -150,16 +150,15 @@ def _along(net: nn.Module, x: Tensor, b: Tensor, label: int, steps: int) -> Tens
     """The mean of dS/dx on the way from b to x, (1, c, h, w)."""
     on_two, twice = np.polynomial.legendre.leggauss(steps)  # places in [-1, 1], weights that sum to 2
     places, weights = (torch.from_numpy(a).to(x) for a in ((1 + on_two) / 2, twice / 2))
-    first = _first_linear(net, x, b)
-    layer = first.layers[0] if first else ""
+    layer = _first_linear(net, x, b)
     mean = x.new_zeros(())
     for t, w in zip(places.split(BATCH), weights.split(BATCH), strict=True):
         mean = mean + _slope_behind(net, layer, b + t[:, None, None, None] * (x - b), label, w)
-    if first is None:
+    if not layer:
         return mean
     picture = x.detach().clone().requires_grad_()
     with torch.enable_grad():
-        answer = first(picture)[layer]
+        answer = _front(net, layer, picture)
     return torch.autograd.grad(answer, picture, mean)[0]
 
 
@@ -181,15 +180,15 @@ def _slope_behind(net: nn.Module, layer: str, x: Tensor, label: int, weights: Te
     return torch.autograd.grad(score, edges[-1])[0].sum(0, keepdim=True)
 
 
-def _first_linear(net: nn.Module, x: Tensor, b: Tensor) -> Taps | None:
-    """A chain's first convolution, if its answers to what is between two pictures (1, c, h, w) lie on a line.
+def _first_linear(net: nn.Module, x: Tensor, b: Tensor) -> str:
+    """A chain's first convolution, if its answers to what is between two pictures (1, c, h, w) lie on a line; or "".
 
     They do unless something before it is not linear; it is tried half way. The layer must run once in a forward pass,
     and be the picture's only way into the network.
     """
     layer = next(incremental.chain(net), "")
     if not layer or not isinstance(net.get_submodule(layer), nn.Conv2d):
-        return None
+        return ""
     picture = x.detach().clone().requires_grad_()
     runs: list[Tensor] = []
 
@@ -200,13 +199,29 @@ def _first_linear(net: nn.Module, x: Tensor, b: Tensor) -> Taps | None:
     with torch.enable_grad(), _hook(net, layer, cut):
         beside = net(picture).sum()  # has a slope if the picture reaches it on another way
     if len(runs) != 1:
-        return None
+        return ""
     if beside.requires_grad and torch.autograd.grad(beside, picture, allow_unused=True)[0] is not None:
-        return None
-    first = Taps(net, layer)
+        return ""
     with torch.no_grad():
-        at_b, at_x, half_way = first(torch.cat([b, x, (b + x) / 2]))[layer]
-    return first if torch.allclose(half_way, (at_b + at_x) / 2, rtol=1e-3, atol=1e-4) else None
+        at_b, at_x, half_way = _front(net, layer, torch.cat([b, x, (b + x) / 2]))
+    return layer if torch.allclose(half_way, (at_b + at_x) / 2, rtol=1e-3, atol=1e-4) else ""
+
+
+class _Enough(BaseException):
+    """The layer has answered. Not an Exception, so that no network catches it on the way."""
+
+
+def _front(net: nn.Module, layer: str, x: Tensor) -> Tensor:
+    """What the layer answers the first time that it runs; nothing behind it is run."""
+    answers: list[Tensor] = []
+
+    def leave(output: Tensor) -> None:
+        answers.append(output)
+        raise _Enough
+
+    with suppress(_Enough), _hook(net, layer, leave):
+        net(x)
+    return answers[0]
 
 
 @contextmanager

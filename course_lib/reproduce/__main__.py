@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib.reproduce import inversion
+from course_lib.reproduce import inversion, random_weights
 
-TABLES = (inversion,)
+TABLES = (inversion, random_weights)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
