@@ -10,8 +10,10 @@ and its four places are modules. An import only ever points to a lower layer.
 |---|---|---|
 | 3 | `train` | makes the shipped weights: `python -m course_lib.train NAME` |
 | 3 | `reproduce` | the papers' tables, recomputed: `python -m course_lib.reproduce NAME` |
+| 3 | `grading` | assignments: handed out, checked by the student, graded in a sandbox |
 | 3 | `widgets` | sliders and pickers over the functions below; the only place that imports ipywidgets |
 | 2 | `train_generator` | how the shipped generator learns to paint scenes from codes |
+| 2 | `greedy` | random weights chosen layer by layer: of several draws, the one from which a picture comes back best |
 | 2 | `recipes` | each named technique, a few lines over `minimize` |
 | 2 | `adversarial` | fooling a network: FGSM, PGD, L-BFGS, fooling images, the linear story |
 | 2 | `patches` | maximally activating patches of every channel, in one pass over any number of images |
@@ -20,6 +22,8 @@ and its four places are modules. An import only ever points to a lower layer.
 | 1 | `evolution` | pictures by mutation and selection: of their pixels, or of small networks that draw them |
 | 1 | `tiles` | features of pictures of any size, tile by tile, with the values of the whole |
 | 1 | `generator` | from a code back to a picture: the generator that belongs to CourseNet |
+| 1 | `perceptual` | the generic perceptual loss: maps compared in the features of a network that need not have learnt |
+| 1 | `pixelwise` | tasks that want a map: what stands where, how far, what is sharper, at every pixel of a scene |
 | 1 | `models` | networks: shipped, torchvision's, random; normalisation inside |
 | 1 | `embedding` | vectors: codes of pictures, skip-gram words; their neighbours, PCA, t-SNE, the picture grid |
 | 0 | `taps` | named activations, the backward rules of the ReLU, receptive fields |
