@@ -34,6 +34,7 @@ check: env
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m mypy
+	$(BIN)/python -m course_lib.grading release --check
 
 bench: env
 	@for script in $(wildcard bench/*.py); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done

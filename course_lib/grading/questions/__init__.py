@@ -1,0 +1,1 @@
+"""One module an assignment; each holds its `ASSIGNMENT`."""

@@ -1,0 +1,572 @@
+"""Assignment 1: embeddings, neighbours, t-SNE."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from course_lib.grading.plain import Plain
+from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+
+
+def table(generator: Generator, n: int, d: int) -> Tensor:
+    return torch.randn(n, d, generator=generator, dtype=torch.float64)
+
+
+# ---------------------------------------------------------------- who stands beside whom
+
+
+def pairs(sessions: list[list[int]], window: int) -> Tensor:
+    return torch.tensor(
+        [
+            (session[i], session[j])
+            for session in sessions
+            for i in range(len(session))
+            for j in range(len(session))
+            if 0 < abs(i - j) <= window
+        ]
+    )
+
+
+def sessions_part(name: str, points: float, lengths: tuple[int, ...], window: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Sessions of words that all differ, but for one that comes twice in the first session."""
+        words = torch.randperm(sum(lengths), generator=generator)
+        sessions = [part.tolist() for part in words.split(lengths)]
+        sessions[0][-1] = sessions[0][0]
+        return {"sessions": sessions, "window": window}
+
+    return Part(name, points, inputs)
+
+
+def only_after(sessions: list[list[int]], window: int) -> Tensor:
+    found = []
+    for session in sessions:
+        for i, word in enumerate(session):
+            found += [(word, other) for other in session[i + 1 : i + 1 + window]]
+    return torch.tensor(found)
+
+
+def with_itself(sessions: list[list[int]], window: int) -> Tensor:
+    found = []
+    for session in sessions:
+        for i, word in enumerate(session):
+            found += [(word, other) for other in session[max(0, i - window) : i + window + 1]]
+    return torch.tensor(found)
+
+
+def one_too_few(sessions: list[list[int]], window: int) -> Tensor:
+    found = []
+    for session in sessions:
+        for i, word in enumerate(session):
+            found += [(word, session[j]) for j in range(max(0, i - window), min(len(session), i + window)) if j != i]
+    return torch.tensor(found)
+
+
+def slice_from_the_end(sessions: list[list[int]], window: int) -> Tensor:
+    found = []
+    for session in sessions:
+        for i, word in enumerate(session):
+            found += [(word, other) for other in session[i - window : i] + session[i + 1 : i + 1 + window]]
+    return torch.tensor(found)
+
+
+def across_sessions(sessions: list[list[int]], window: int) -> Tensor:
+    text = [word for session in sessions for word in session]
+    n = len(text)
+    return torch.tensor([(text[i], text[j]) for i in range(n) for j in range(n) if 0 < abs(i - j) <= window])
+
+
+def same_word_left_out(sessions: list[list[int]], window: int) -> Tensor:
+    found = []
+    for session in sessions:
+        for i, word in enumerate(session):
+            near = session[max(0, i - window) : i + window + 1]
+            found += [(word, other) for other in near if other != word]
+    return torch.tensor(found)
+
+
+PAIRS = Question(
+    name="a1.pairs",
+    function="pairs",
+    reference=pairs,
+    parts=(
+        sessions_part("one session, a window of 1", 4, (9,), 1),
+        sessions_part("a window as long as the session", 3, (5,), 4),
+        sessions_part("several sessions, a window of 2", 3, (4, 2, 6), 2),
+    ),
+    mistakes=(
+        Mistake("only the words that come after count", only_after),
+        Mistake("each word is its own neighbour, too", with_itself),
+        Mistake("the window ends one word too early on the right", one_too_few),
+        Mistake("near the beginning a negative index counts from the end", slice_from_the_end, 4),
+        Mistake("neighbours are sought in the next session, too", across_sessions, 7),
+        Mistake(
+            "a word that occurs again nearby is left out; it is itself only at its own place", same_word_left_out, 7
+        ),
+    ),
+)
+
+# ---------------------------------------------------------------- one step of skip-gram
+
+
+def skip_gram_step(
+    v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    v, u = v.clone().requires_grad_(), u.clone().requires_grad_()
+    loss = -F.logsigmoid(v[word] @ u[neighbour]) - F.logsigmoid(-u[noise] @ v[word]).sum()
+    slopes = torch.autograd.grad(loss, (v, u))
+    with torch.no_grad():
+        return v - rate * slopes[0], u - rate * slopes[1]
+
+
+def step_part(name: str, points: float, drawn: tuple[int, ...]) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """A word, its neighbour, and random words, of a vocabulary of 9. drawn: which of those that are left."""
+        order = torch.randperm(9, generator=generator)
+        return {
+            "v": table(generator, 9, 4),
+            "u": table(generator, 9, 4),
+            "word": int(order[0]),
+            "neighbour": int(order[1]),
+            "noise": order[2:][list(drawn)],
+            "rate": 0.7,
+        }
+
+    return Part(name, points, inputs)
+
+
+def uphill(v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word])
+    new_v, new_u = v.clone(), u.clone()
+    new_v[word] += rate * (yes * u[neighbour] + no @ u[noise])
+    new_u[neighbour] += rate * yes * v[word]
+    new_u.index_add_(0, noise, rate * no[:, None] * v[word])
+    return new_v, new_u
+
+
+def noise_wanted_too(
+    v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word]) - 1
+    new_v, new_u = v.clone(), u.clone()
+    new_v[word] -= rate * (yes * u[neighbour] + no @ u[noise])
+    new_u[neighbour] -= rate * yes * v[word]
+    new_u.index_add_(0, noise, -rate * no[:, None] * v[word])
+    return new_v, new_u
+
+
+def mean_over_the_noise(
+    v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word]) / len(noise)
+    new_v, new_u = v.clone(), u.clone()
+    new_v[word] -= rate * (yes * u[neighbour] + no @ u[noise])
+    new_u[neighbour] -= rate * yes * v[word]
+    new_u.index_add_(0, noise, -rate * no[:, None] * v[word])
+    return new_v, new_u
+
+
+def one_after_the_other(
+    v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word])
+    new_v, new_u = v.clone(), u.clone()
+    new_v[word] -= rate * (yes * u[neighbour] + no @ u[noise])
+    new_u[neighbour] -= rate * yes * new_v[word]
+    new_u.index_add_(0, noise, -rate * no[:, None] * new_v[word])
+    return new_v, new_u
+
+
+def only_the_word(v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word])
+    new_v = v.clone()
+    new_v[word] -= rate * (yes * u[neighbour] + no @ u[noise])
+    return new_v, u
+
+
+def written_once(v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word])
+    new_v, new_u = v.clone(), u.clone()
+    new_v[word] -= rate * (yes * u[neighbour] + no @ u[noise])
+    new_u[neighbour] -= rate * yes * v[word]
+    new_u[noise] -= rate * no[:, None] * v[word]
+    return new_v, new_u
+
+
+SKIP_GRAM_STEP = Question(
+    name="a1.skip_gram_step",
+    function="skip_gram_step",
+    reference=skip_gram_step,
+    parts=(
+        step_part("one random word", 8, (0,)),
+        step_part("several random words", 7, (0, 1, 2, 3)),
+        step_part("a random word drawn twice", 5, (0, 1, 0, 2)),
+    ),
+    mistakes=(
+        Mistake("the loss rises: the sign of the step is reversed", uphill),
+        Mistake("random words are drawn near, like the neighbour", noise_wanted_too),
+        Mistake("the u's move by the word's new vector; all slopes belong to the old ones", one_after_the_other),
+        Mistake("only v moves, and u stays", only_the_word),
+        Mistake("the random words' terms are averaged, and not summed", mean_over_the_noise, 8),
+        Mistake("a word that was drawn twice moves only once: u[noise] -= ... writes each row once", written_once, 15),
+    ),
+)
+
+# ---------------------------------------------------------------- neighbours by the cosine
+
+
+def neighbours(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    similarity = F.cosine_similarity(codes[:, None], codes[None], dim=2)  # (n, n)
+    found = similarity.fill_diagonal_(-2).topk(k)
+    return found.values, found.indices
+
+
+def codes_part(name: str, points: float, *, unit: bool, twins: bool) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Codes of all lengths, or of length one; with twins, the last code is the first one again."""
+        codes = table(generator, 12, 6)
+        if twins:
+            codes[-1] = codes[0]
+        length = torch.ones(12, 1) if unit else torch.linspace(0.2, 5.0, 12)[:, None]
+        if twins:
+            length[-1] = length[0]
+        return {"codes": F.normalize(codes) * length, "k": 3}
+
+    return Part(name, points, inputs)
+
+
+def by_the_inner_product(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    found = (codes @ codes.T).fill_diagonal_(-torch.inf).topk(k)
+    return found.values, found.indices
+
+
+def one_length_forgotten(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    found = (F.normalize(codes) @ codes.T).fill_diagonal_(-torch.inf).topk(k)
+    return found.values, found.indices
+
+
+def first_of_all_itself(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    unit = F.normalize(codes)
+    found = (unit @ unit.T).topk(k)
+    return found.values, found.indices
+
+
+def first_one_dropped(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    unit = F.normalize(codes)
+    values, indices = (unit @ unit.T).sort(dim=1, descending=True, stable=True)
+    return values[:, 1 : k + 1], indices[:, 1 : k + 1]
+
+
+def the_farthest(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    unit = F.normalize(codes)
+    found = (unit @ unit.T).fill_diagonal_(torch.inf).topk(k, largest=False)
+    return found.values, found.indices
+
+
+def by_the_distance(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    found = torch.cdist(codes, codes).fill_diagonal_(torch.inf).topk(k, largest=False)
+    return found.values, found.indices
+
+
+NEIGHBOURS = Question(
+    name="a1.neighbours",
+    function="neighbours",
+    reference=neighbours,
+    parts=(
+        codes_part("codes of length one", 5, unit=True, twins=False),
+        codes_part("codes of all lengths", 6, unit=False, twins=False),
+        codes_part("two codes that are equal", 4, unit=False, twins=True),
+    ),
+    mistakes=(
+        Mistake("the inner product was not divided by the lengths", by_the_inner_product, 5),
+        Mistake("it was divided by one of the two lengths only", one_length_forgotten, 5),
+        Mistake("each code is its own first neighbour", first_of_all_itself),
+        Mistake(
+            "whatever comes first is dropped; where two codes are equal, that may be the other", first_one_dropped, 11
+        ),
+        Mistake("the farthest codes are returned", the_farthest),
+        Mistake("distances are returned, and not cosines", by_the_distance),
+    ),
+)
+
+# ---------------------------------------------------------------- are they right?
+
+
+def precision(indices: Tensor, labels: Tensor) -> Tensor:
+    return (labels[indices] == labels[:, None]).double().mean(1)
+
+
+def kinds_part(name: str, points: float, n: int, k: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        indices = torch.stack([torch.randperm(n, generator=generator)[:k] for _ in range(n)])
+        return {"indices": indices, "labels": torch.randint(3, (n,), generator=generator)}
+
+    return Part(name, points, inputs)
+
+
+def one_number(indices: Tensor, labels: Tensor) -> Tensor:
+    return (labels[indices] == labels[:, None]).double().mean()
+
+
+def most_of_them(indices: Tensor, labels: Tensor) -> Tensor:
+    return (labels[indices].mode(1).values == labels).double()
+
+
+def recalled(indices: Tensor, labels: Tensor) -> Tensor:
+    right = (labels[indices] == labels[:, None]).double().sum(1)
+    return right / ((labels[:, None] == labels).double().sum(1) - 1).clamp(min=1)
+
+
+def of_the_wrong_ones(indices: Tensor, labels: Tensor) -> Tensor:
+    return (labels[indices] != labels[:, None]).double().mean(1)
+
+
+PRECISION = Question(
+    name="a1.precision",
+    function="precision",
+    reference=precision,
+    parts=(kinds_part("five neighbours", 3, 40, 5), kinds_part("one neighbour", 2, 30, 1)),
+    mistakes=(
+        Mistake("one number for all is returned, and not one for each code", one_number),
+        Mistake("the commonest label among the neighbours is compared, and the share is lost", most_of_them, 2),
+        Mistake("the right neighbours are divided by how many there could be, which is the recall", recalled),
+        Mistake("the wrong neighbours are counted", of_the_wrong_ones),
+    ),
+)
+
+# ---------------------------------------------------------------- how wide is a neighbourhood?
+
+
+def conditional(codes: Tensor, perplexity: float) -> Tensor:
+    """By bisection of log(beta), all rows together."""
+    n = len(codes)
+    squared = (codes[:, None] - codes[None]).square().sum(2).fill_diagonal_(torch.inf)
+    squared = squared - squared.amin(1, keepdim=True)  # the nearest has exp(0), so no row is all zeros
+    low, high = torch.full((n, 1), -60.0, dtype=torch.float64), torch.full((n, 1), 60.0, dtype=torch.float64)
+    for _ in range(100):
+        middle = (low + high) / 2
+        p = (-middle.exp() * squared).softmax(1)
+        wide = torch.special.entr(p).sum(1, keepdim=True).exp() > perplexity
+        low, high = torch.where(wide, middle, low), torch.where(wide, high, middle)
+    return p
+
+
+def cloud_part(name: str, points: float, *, spread: tuple[float, ...], perplexity: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Clouds of 8 codes in 3 dimensions, of these widths, each moved away from the others."""
+        clouds = [width * (table(generator, 8, 3) + 8.0 * i) for i, width in enumerate(spread)]
+        return {"codes": torch.cat(clouds), "perplexity": perplexity}
+
+    return Part(name, points, inputs)
+
+
+def entropy_in_nats(codes: Tensor, perplexity: float) -> Tensor:
+    squared = (codes[:, None] - codes[None]).square().sum(2).fill_diagonal_(torch.inf)
+    squared = squared - squared.amin(1, keepdim=True)
+    low, high = torch.full((len(codes), 1), -40.0), torch.full((len(codes), 1), 40.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        p = (-middle.exp() * squared).softmax(1)
+        wide = 2 ** torch.special.entr(p).sum(1, keepdim=True) > perplexity
+        low, high = torch.where(wide, middle, low), torch.where(wide, high, middle)
+    return p
+
+
+def near_itself(codes: Tensor, perplexity: float) -> Tensor:
+    squared = (codes[:, None] - codes[None]).square().sum(2)
+    low, high = torch.full((len(codes), 1), -40.0), torch.full((len(codes), 1), 40.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        p = (-middle.exp() * squared).softmax(1)
+        wide = torch.special.entr(p).sum(1, keepdim=True).exp() > perplexity
+        low, high = torch.where(wide, middle, low), torch.where(wide, high, middle)
+    return p
+
+
+def distance_not_squared(codes: Tensor, perplexity: float) -> Tensor:
+    far = (codes[:, None] - codes[None]).square().sum(2).sqrt().fill_diagonal_(torch.inf)
+    far = far - far.amin(1, keepdim=True)
+    low, high = torch.full((len(codes), 1), -40.0), torch.full((len(codes), 1), 40.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        p = (-middle.exp() * far).softmax(1)
+        wide = torch.special.entr(p).sum(1, keepdim=True).exp() > perplexity
+        low, high = torch.where(wide, middle, low), torch.where(wide, high, middle)
+    return p
+
+
+def one_width_for_all(codes: Tensor, perplexity: float) -> Tensor:
+    squared = (codes[:, None] - codes[None]).square().sum(2).fill_diagonal_(torch.inf)
+    low, high = -40.0, 40.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        p = (-(2.718281828**middle) * squared).softmax(1)
+        if float(torch.special.entr(p).sum(1).exp().mean()) > perplexity:
+            low = middle
+        else:
+            high = middle
+    return p
+
+
+def narrow_bracket(codes: Tensor, perplexity: float) -> Tensor:
+    squared = (codes[:, None] - codes[None]).square().sum(2).fill_diagonal_(torch.inf)
+    low, high = torch.full((len(codes), 1), 0.01), torch.full((len(codes), 1), 100.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        p = (-middle * squared).softmax(1)
+        wide = torch.special.entr(p).sum(1, keepdim=True).exp() > perplexity
+        low, high = torch.where(wide, middle, low), torch.where(wide, high, middle)
+    return p
+
+
+def columns_for_rows(codes: Tensor, perplexity: float) -> Tensor:
+    squared = (codes[:, None] - codes[None]).square().sum(2).fill_diagonal_(torch.inf)
+    squared = squared - squared.amin(1, keepdim=True)
+    low, high = torch.full((len(codes), 1), -40.0), torch.full((len(codes), 1), 40.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        p = (-middle.exp() * squared).softmax(1)
+        wide = torch.special.entr(p).sum(1, keepdim=True).exp() > perplexity
+        low, high = torch.where(wide, middle, low), torch.where(wide, high, middle)
+    return p.T
+
+
+CONDITIONAL = Question(
+    name="a1.conditional",
+    function="conditional",
+    reference=conditional,
+    parts=(
+        cloud_part("one cloud", 10, spread=(1.0,), perplexity=3.0),
+        cloud_part("a narrow cloud and a wide one", 6, spread=(0.01, 30.0), perplexity=4.0),
+        cloud_part("codes thousands apart", 4, spread=(3000.0,), perplexity=2.5),
+    ),
+    mistakes=(
+        Mistake("2 to the power of an entropy in natural logarithms was taken", entropy_in_nats),
+        Mistake("each code is its own neighbour", near_itself),
+        Mistake("the distance is not squared", distance_not_squared),
+        Mistake("one width serves all codes, and not one each", one_width_for_all),
+        Mistake(
+            "rows and columns are exchanged: p[i, j] belongs to code i, and each row adds up to 1", columns_for_rows
+        ),
+        Mistake("beta is sought between 0.01 and 100 only", narrow_bracket, 10),
+    ),
+)
+
+# ---------------------------------------------------------------- the forces of t-SNE
+
+
+def tsne_slope(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    """By automatic differentiation of -c sum p log w + log sum w, which is KL up to a constant for c = 1."""
+    y = y.clone().requires_grad_()
+    apart = ~torch.eye(len(y), dtype=torch.bool)
+    log_w = -torch.log1p((y[:, None] - y[None]).square().sum(2)[apart])
+    loss = -exaggeration * (p[apart] * log_w).sum() + log_w.exp().sum().log()
+    (slope,) = torch.autograd.grad(loss, y)
+    return slope
+
+
+def map_part(name: str, points: float, *, dimensions: int, exaggeration: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        p = table(generator, 9, 9).exp().fill_diagonal_(0)
+        p = p + p.T
+        return {"p": p / p.sum(), "y": table(generator, 9, dimensions), "exaggeration": exaggeration}
+
+    return Part(name, points, inputs)
+
+
+def everything_exaggerated(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = (1 / (1 + way.square().sum(2))).fill_diagonal_(0)
+    return 4 * exaggeration * (((p - w / w.sum()) * w)[:, :, None] * way).sum(1)
+
+
+def never_exaggerated(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = (1 / (1 + way.square().sum(2))).fill_diagonal_(0)
+    return 4 * (((p - w / w.sum()) * w)[:, :, None] * way).sum(1)
+
+
+def without_w(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = (1 / (1 + way.square().sum(2))).fill_diagonal_(0)
+    return 4 * ((exaggeration * p - w / w.sum())[:, :, None] * way).sum(1)
+
+
+def gaussian_map(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = torch.exp(-way.square().sum(2)).fill_diagonal_(0)
+    return 4 * ((exaggeration * p - w / w.sum())[:, :, None] * way).sum(1)
+
+
+def row_by_row(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = (1 / (1 + way.square().sum(2))).fill_diagonal_(0)
+    return 4 * (((exaggeration * p - w / w.sum(1, keepdim=True)) * w)[:, :, None] * way).sum(1)
+
+
+def itself_in_the_sum(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = 1 / (1 + way.square().sum(2))
+    return 4 * (((exaggeration * p - w / w.sum()) * w)[:, :, None] * way).sum(1)
+
+
+def apart_for_together(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = (1 / (1 + way.square().sum(2))).fill_diagonal_(0)
+    return 4 * (((w / w.sum() - exaggeration * p) * w)[:, :, None] * way).sum(1)
+
+
+def only_the_plane(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    a, b = y[:, :1] - y[:, :1].T, y[:, 1:2] - y[:, 1:2].T
+    w = (1 / (1 + a**2 + b**2)).fill_diagonal_(0)
+    pull = 4 * (exaggeration * p - w / w.sum()) * w
+    return torch.stack([(pull * a).sum(1), (pull * b).sum(1)], 1)
+
+
+TSNE_SLOPE = Question(
+    name="a1.tsne_slope",
+    function="tsne_slope",
+    reference=tsne_slope,
+    parts=(
+        map_part("a map in the plane", 8, dimensions=2, exaggeration=1.0),
+        map_part("exaggerated twelve times", 4, dimensions=2, exaggeration=12.0),
+        map_part("a map in space", 3, dimensions=3, exaggeration=1.0),
+    ),
+    mistakes=(
+        Mistake("the exaggeration multiplies the repulsion, too", everything_exaggerated, 11),
+        Mistake("the exaggeration is not used", never_exaggerated, 11),
+        Mistake("the factor w, which makes far points weak, is missing", without_w),
+        Mistake("w is a Gaussian, and not 1 / (1 + d^2)", gaussian_map),
+        Mistake("q is divided by each row's sum, and not by the sum over all pairs", row_by_row),
+        Mistake("pairs of a point with itself count in the sum of w", itself_in_the_sum),
+        Mistake("the sign is reversed: this goes uphill", apart_for_together),
+        Mistake("only the first two dimensions move", only_the_plane, 12),
+    ),
+)
+
+WRITTEN = (
+    Written(
+        "a1.company",
+        7,
+        "2 points: the method saw pairs in sessions only; both spellings meet the same company (the same u's). "
+        "2 points: quotes precision with its interval for few and for many sessions, against chance. "
+        "3 points: a word of the student's own table, a reason, and a number that tests it (how often it was read, "
+        "another seed of the training, another town); a reason that the number refutes is worth as much as one that "
+        "it supports.",
+    ),
+    Written(
+        "a1.map",
+        8,
+        "3 points: quotes trustworthiness and the map's precision for PCA and t-SNE, with n and interval. 3 points: "
+        "what must not be read from the map: widths and gaps of islands, axes, with what the three perplexities show. "
+        "2 points: high precision says that the network sorts by shape, and trustworthiness says that the map invents "
+        "few neighbours; either can be high without the other.",
+    ),
+)
+
+ASSIGNMENT = Assignment(
+    name="a1_embeddings",
+    title="Embeddings, neighbours, maps",
+    questions=(PAIRS, SKIP_GRAM_STEP, NEIGHBOURS, PRECISION, CONDITIONAL, TSNE_SLOPE),
+    written=WRITTEN,
+)

@@ -1,0 +1,583 @@
+"""Assignment 3: gradient ascent and adversarial examples."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from course_lib import adversarial, measure
+from course_lib.grading.plain import Plain, net
+from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+from course_lib.optimizers import steepest
+
+CLASSES = 5
+
+
+def pictures(generator: Generator, n: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Pictures of 16 pixels with colour values between low and high."""
+    return low + (high - low) * torch.rand(n, 3, 16, 16, generator=generator, dtype=torch.float64)
+
+
+def labels(generator: Generator, n: int) -> Tensor:
+    """Labels of which no two neighbours are equal, so that one picture's label never serves for the next."""
+    return (torch.randint(CLASSES, (1,), generator=generator) + torch.arange(n)) % CLASSES
+
+
+# ---------------------------------------------------------------- one step uphill
+
+
+def step(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    return (x + length * steepest(slope - 2 * decay * (x - 0.5), "l2")).clamp(0, 1)
+
+
+def step_part(
+    name: str, points: float, *, lengths: tuple[int, ...], length: float, decay: float, low: float, high: float
+) -> Part:
+    n = len(lengths)
+
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Slopes of very different lengths, one for each picture."""
+        slope = torch.randn(n, 3, 16, 16, generator=generator, dtype=torch.float64)
+        slope = slope * torch.tensor(lengths).view(n, 1, 1, 1)
+        return {"x": pictures(generator, n, low, high), "slope": slope, "length": length, "decay": decay}
+
+    return Part(name, points, inputs)
+
+
+def downhill(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x - length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def as_long_as_the_slope(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    return (x + length * (slope - 2 * decay * (x - 0.5))).clamp(0, 1)
+
+
+def over_the_largest(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x + length * climb / climb.abs().amax((1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def towards_black(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * x
+    return (x + length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def without_the_two(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - decay * (x - 0.5)
+    return (x + length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def one_length_for_the_batch(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x + length * climb / climb.norm()).clamp(0, 1)
+
+
+def out_of_the_range(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return x + length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+
+
+STEP = Question(
+    name="a3.step",
+    function="step",
+    reference=step,
+    parts=(
+        step_part("without decay", 4, lengths=(1,), length=1.0, decay=0.0, low=0.3, high=0.7),
+        step_part("with decay", 2, lengths=(1,), length=1.0, decay=2.0, low=0.3, high=0.9),
+        step_part("a batch, near black and white", 2, lengths=(1, 4, 16), length=6.0, decay=2.0, low=0.0, high=1.0),
+        step_part("no slope, no step", 2, lengths=(1, 0), length=1.0, decay=0.0, low=0.3, high=0.7),
+    ),
+    mistakes=(
+        Mistake("the step goes downhill", downhill),
+        Mistake("the direction is not divided by its length", as_long_as_the_slope),
+        Mistake("the direction is divided by its largest value, and not by its length", over_the_largest),
+        Mistake("the decay pulls towards black (0), and not towards mid grey (0.5)", towards_black, 6),
+        Mistake("the derivative of the square has lost its factor 2", without_the_two, 6),
+        Mistake("the whole batch shares one length; each picture has its own", one_length_for_the_batch, 8),
+        Mistake("the result is not clipped to [0, 1]", out_of_the_range, 8),
+    ),
+    tolerance=1e-4,
+)
+
+# ---------------------------------------------------------------- the slope of a shaken picture
+
+
+def jittered_slope(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    total = torch.zeros_like(x)
+    for down, right in shifts.tolist():
+        moved = x.detach().roll((down, right), (2, 3)).requires_grad_()
+        (slope,) = torch.autograd.grad(net(moved).gather(1, label[:, None]).sum(), moved)
+        total += slope.roll((-down, -right), (2, 3))
+    return total / len(shifts)
+
+
+def jitter_part(name: str, points: float, n: int, shifts: int, reach: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Shifts whose two numbers differ, are not zero (unless reach is), and are not half a picture."""
+        down = torch.randint(1, 4, (shifts,), generator=generator)
+        right = -torch.randint(4, 7, (shifts,), generator=generator)
+        return {
+            "net": net(generator, classes=CLASSES),
+            "x": pictures(generator, n),
+            "label": labels(generator, n),
+            "shifts": torch.stack([down, right], 1) * (reach > 0),
+        }
+
+    return Part(name, points, inputs)
+
+
+def not_rolled_back(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    total = torch.zeros_like(x)
+    for down, right in shifts.tolist():
+        moved = x.roll((down, right), (2, 3)).requires_grad_()
+        total += torch.autograd.grad(net(moved).gather(1, label[:, None]).sum(), moved)[0]
+    return total / len(shifts)
+
+
+def right_before_down(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    scores = [net(x.roll((a, b), (3, 2))).gather(1, label[:, None]).sum() for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(scores).sum(), x)[0] / len(shifts)
+
+
+def shifts_summed(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    scores = [net(x.roll((a, b), (2, 3))).gather(1, label[:, None]).sum() for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(scores).sum(), x)[0]
+
+
+def only_the_last_shift(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    for a, b in shifts.tolist():
+        score = net(x.roll((a, b), (2, 3))).gather(1, label[:, None]).sum()
+        slope = torch.autograd.grad(score, x)[0]
+    return slope
+
+
+def each_on_top_of_the_last(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    moved, total = x, torch.zeros_like(x)
+    for a, b in shifts.tolist():
+        moved = moved.roll((a, b), (2, 3))
+        score = net(moved).gather(1, label[:, None]).sum()
+        total += torch.autograd.grad(score, x, retain_graph=True)[0]
+    return total / len(shifts)
+
+
+def of_the_probability(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    shown = [net(x.roll((a, b), (2, 3))).softmax(1).gather(1, label[:, None]).sum() for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(shown).sum(), x)[0] / len(shifts)
+
+
+def of_the_loss(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    shown = [F.cross_entropy(net(x.roll((a, b), (2, 3))), label, reduction="sum") for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(shown).sum(), x)[0] / len(shifts)
+
+
+def one_label_for_all(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    scores = [net(x.roll((a, b), (2, 3)))[:, label[0]].sum() for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(scores).sum(), x)[0] / len(shifts)
+
+
+JITTERED_SLOPE = Question(
+    name="a3.jittered_slope",
+    function="jittered_slope",
+    reference=jittered_slope,
+    parts=(
+        jitter_part("no shift", 4, 1, 1, 0),
+        jitter_part("one shift", 5, 1, 1, 6),
+        jitter_part("several shifts of a batch", 6, 3, 3, 6),
+    ),
+    mistakes=(
+        Mistake("the slope is not rolled back to where the pixels are", not_rolled_back, 4),
+        Mistake("down and right are exchanged", right_before_down, 4),
+        Mistake("the slopes are summed over the shifts, and not averaged", shifts_summed, 9),
+        Mistake("only the last shift counts", only_the_last_shift, 9),
+        Mistake("each shift starts where the last one ended, and not from x", each_on_top_of_the_last, 9),
+        Mistake("the probability was differentiated, and not the score before the softmax", of_the_probability),
+        Mistake("the cross-entropy was differentiated, and not the score", of_the_loss),
+        Mistake("the first picture's label was used for every picture", one_label_for_all, 9),
+    ),
+)
+
+# ---------------------------------------------------------------- another length for another frequency
+
+
+def smooth(slope: Tensor, power: float) -> Tensor:
+    height, width = slope.shape[2:]
+    frequency = (torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.fftfreq(width) ** 2).sqrt().to(slope)
+    scale = frequency.clamp(min=1 / max(height, width)) ** power
+    return torch.fft.ifft2(torch.fft.fft2(slope) / scale).real
+
+
+def smooth_part(name: str, points: float, height: int, width: int, power: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        slope = torch.randn(2, 3, height, width, generator=generator, dtype=torch.float64)
+        return {"slope": 1.0 + slope, "power": power}  # the mean, frequency 0, counts for something
+
+    return Part(name, points, inputs)
+
+
+def fine_before_coarse(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / max(h, w))
+    return torch.fft.irfft2(torch.fft.rfft2(slope) * f**power, s=(h, w))
+
+
+def frequencies_added(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h).abs()[:, None] + torch.fft.rfftfreq(w)).clamp(min=1 / max(h, w))
+    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+
+
+def root_forgotten(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).clamp(min=1 / max(h, w))
+    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+
+
+def mean_taken_out(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt()
+    gain = torch.where(f > 0, f.clamp(min=1e-9) ** -power, 0.0)
+    return torch.fft.irfft2(torch.fft.rfft2(slope) * gain, s=(h, w))
+
+
+def always_once(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / max(h, w))
+    return torch.fft.irfft2(torch.fft.rfft2(slope) / f, s=(h, w))
+
+
+def even_width(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / max(h, w))
+    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power)
+
+
+def floor_of_the_height(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / h)
+    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+
+
+SMOOTH = Question(
+    name="a3.smooth",
+    function="smooth",
+    reference=smooth,
+    parts=(
+        smooth_part("power 0, which changes nothing", 3, 16, 16, 0.0),
+        smooth_part("a square picture", 7, 16, 16, 2.0),
+        smooth_part("wider than high, and odd", 5, 12, 17, 1.0),
+    ),
+    mistakes=(
+        Mistake("frequencies are multiplied by f^power, and not divided", fine_before_coarse, 3),
+        Mistake("the two frequencies are added; f is the root of the sum of their squares", frequencies_added, 3),
+        Mistake("f^2 stands where f should: the root is missing", root_forgotten, 3),
+        Mistake("frequency 0 is set to zero, and not raised to the smallest frequency", mean_taken_out),
+        Mistake("the division is by f, whatever the power", always_once, 5),
+        Mistake("the inverse transform was not told the width, and odd widths lose a column", even_width, 10),
+        Mistake("the smallest frequency is 1 / height, and not 1 / the longer side", floor_of_the_height, 10),
+    ),
+)
+
+# ---------------------------------------------------------------- the fast gradient sign
+
+
+def fgsm(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    return adversarial.fgsm(net, x, label, epsilon, targeted=targeted, anyway=True)
+
+
+def fgsm_part(name: str, points: float, n: int, *, targeted: bool, low: float, high: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        return {
+            "net": net(generator, classes=CLASSES),
+            "x": pictures(generator, n, low, high),
+            "label": labels(generator, n),
+            "epsilon": 0.1,
+            "targeted": targeted,
+        }
+
+    return Part(name, points, inputs)
+
+
+def less_wrong(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(x), label), x)
+    return (x + (epsilon if targeted else -epsilon) * g.sign()).clamp(0, 1).detach()
+
+
+def along_the_gradient(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(x), label, reduction="sum"), x)
+    return (x + (-epsilon if targeted else epsilon) * g).clamp(0, 1).detach()
+
+
+def from_the_score(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(-net(x).gather(1, label[:, None]).sum(), x)
+    return (x + (-epsilon if targeted else epsilon) * g.sign()).clamp(0, 1).detach()
+
+
+def never_targeted(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(x), label), x)
+    return (x + epsilon * g.sign()).clamp(0, 1).detach()
+
+
+def unclipped(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(x), label), x)
+    return (x + (-epsilon if targeted else epsilon) * g.sign()).detach()
+
+
+def step_itself(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(x), label), x)
+    return ((-epsilon if targeted else epsilon) * g.sign()).detach()
+
+
+FGSM = Question(
+    name="a3.fgsm",
+    function="fgsm",
+    reference=fgsm,
+    parts=(
+        fgsm_part("away from the label", 6, 1, targeted=False, low=0.2, high=0.8),
+        fgsm_part("towards a target", 4, 1, targeted=True, low=0.2, high=0.8),
+        fgsm_part("a batch, near black and white", 5, 3, targeted=False, low=0.0, high=1.0),
+    ),
+    mistakes=(
+        Mistake("a target is treated like the true label", never_targeted, 11),
+        Mistake("the loss falls where it should rise: the sign is reversed", less_wrong),
+        Mistake("the step is along the gradient itself, and not along its sign", along_the_gradient),
+        Mistake("the score was differentiated, and not the cross-entropy", from_the_score),
+        Mistake("the result is not clipped to [0, 1]", unclipped, 10),
+        Mistake("the change is returned, and not the picture", step_itself),
+    ),
+)
+
+# ---------------------------------------------------------------- several steps, each projected
+
+
+def pgd(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    ball = adversarial.Ball(x, epsilon, "linf")
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        with torch.no_grad():
+            ball.pixels.copy_(adversarial.fgsm(net, moved, label, step_size, anyway=True))
+        ball.project()
+        moved = ball().detach().clone()
+    return moved
+
+
+def pgd_part(name: str, points: float, *, n: int, step_size: float, steps: int, noise: float, low: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        shape = (n, 3, 16, 16)
+        return {
+            "net": net(generator, classes=CLASSES),
+            "x": pictures(generator, n, low, 1 - low),
+            "label": labels(generator, n),
+            "epsilon": 0.1,
+            "step_size": step_size,
+            "steps": steps,
+            "noise": noise * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1),
+        }
+
+    return Part(name, points, inputs)
+
+
+def never_projected(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        moved = (moved + step_size * g.sign()).clamp(0, 1)
+    return moved.detach()
+
+
+def projected_at_the_end(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    moved = x + noise
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        moved = moved + step_size * g.sign()
+    return (x + (moved - x).clamp(-epsilon, epsilon)).clamp(0, 1).detach()
+
+
+def first_slope_again(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    start = (x + noise).clamp(0, 1).requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(start), label), start)
+    moved = start.detach()
+    for _ in range(steps):
+        moved = (x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved
+
+
+def no_random_start(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    moved = x
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        moved = (x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
+def outside_the_range(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    moved = x + noise
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        moved = x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)
+    return moved.detach()
+
+
+def downhill_steps(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        moved = (x + (moved - step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
+PGD = Question(
+    name="a3.pgd",
+    function="pgd",
+    reference=pgd,
+    parts=(
+        pgd_part("one step that stays in the ball", 5, n=1, step_size=0.06, steps=1, noise=0.0, low=0.2),
+        pgd_part("steps that leave the ball", 8, n=1, step_size=0.06, steps=5, noise=0.0, low=0.2),
+        pgd_part("from a random start, near black and white", 7, n=2, step_size=0.04, steps=5, noise=0.1, low=0.0),
+    ),
+    mistakes=(
+        Mistake("the steps together are not kept within epsilon of x", never_projected, 5),
+        Mistake("the result is projected once at the end, and not after each step", projected_at_the_end, 5),
+        Mistake("every step takes the first slope again", first_slope_again, 5),
+        Mistake("the walk starts at x, whatever the noise", no_random_start, 13),
+        Mistake("the pictures leave [0, 1]", outside_the_range, 13),
+        Mistake("the loss falls where it should rise", downhill_steps),
+    ),
+)
+
+# ---------------------------------------------------------------- how often did it work?
+
+
+def fooled(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
+    right = before == label
+    found = measure.interval(after[right] != label[right])
+    return torch.tensor([found.mean, found.low, found.high], dtype=torch.float64)
+
+
+def answers_part(name: str, points: float, *, wrong: int, turned: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """30 labels; the network gets `wrong` of them wrong before and after, and `turned` others only after."""
+        n = 30
+        label = torch.randint(CLASSES, (n,), generator=generator)
+        order = torch.randperm(n, generator=generator)
+        other = (label + torch.randint(1, CLASSES, (n,), generator=generator)) % CLASSES
+        before, after = label.clone(), label.clone()
+        before[order[:wrong]] = other[order[:wrong]]
+        after[order[: wrong + turned]] = other[order[: wrong + turned]]
+        return {"before": before, "after": after, "label": label}
+
+    return Part(name, points, inputs)
+
+
+def share_of_all(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
+    n, z = len(label), 1.959964
+    p = (after != label).double().mean()
+    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)).sqrt()
+    return torch.stack([p, (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)])
+
+
+def divided_by_all(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
+    n, z = len(label), 1.959964
+    p = ((before == label) & (after != label)).double().mean()
+    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)).sqrt()
+    return torch.stack([p, (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)])
+
+
+def plus_minus_two_deviations(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
+    right = before == label
+    p = (after[right] != label[right]).double().mean()
+    half = 1.959964 * (p * (1 - p) / right.sum()).sqrt()
+    return torch.stack([p, p - half, p + half])
+
+
+def share_that_held(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
+    right = before == label
+    n, z = right.sum(), 1.959964
+    p = (after[right] == label[right]).double().mean()
+    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)).sqrt()
+    return torch.stack([p, (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)])
+
+
+def not_divided(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
+    right = before == label
+    n, z = right.sum(), 1.959964
+    p = (after[right] != label[right]).double().mean()
+    middle, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)).sqrt()
+    return torch.stack([p, middle - half, middle + half])
+
+
+FOOLED = Question(
+    name="a3.fooled",
+    function="fooled",
+    reference=fooled,
+    parts=(
+        answers_part("all were right before", 4, wrong=0, turned=11),
+        answers_part("some were wrong before", 4, wrong=7, turned=9),
+        answers_part("nobody is fooled", 2, wrong=4, turned=0),
+    ),
+    mistakes=(
+        Mistake("what was wrong before the attack counts as fooled", share_of_all, 4),
+        Mistake("n counts the pictures that were wrong before, too", divided_by_all, 4),
+        Mistake("the interval is p +- 1.96 deviations, and not Wilson's", plus_minus_two_deviations),
+        Mistake("the share that held is returned, and not the share that was fooled", share_that_held),
+        Mistake("the bounds are not divided by 1 + z^2 / n", not_divided),
+    ),
+)
+
+WRITTEN = (
+    Written(
+        "a3.shape",
+        7,
+        "3 points: compares the recognition of 'jitter' and 'smooth', blurred, by numbers with their intervals. "
+        "2 points: dividing by f^2 changes which small step is steepest (another measure of length), but not the "
+        "score that is climbed nor its maxima. 2 points: the network that guided the climb, or a sibling of the same "
+        "architecture, is no fair judge; it is sure of the noise, too.",
+    ),
+    Written(
+        "a3.linear",
+        8,
+        "3 points: the move is epsilon |w|_1 for the sign step and about epsilon |w|_2 for random signs; their ratio "
+        "grows like the root of the number of inputs (0.8 of it for Gaussian weights), with a number from the table. "
+        "3 points: quotes the sweep with its intervals and names where FGSM stops gaining and PGD does not: the "
+        "network is linear only nearby. 2 points: a limit of the measurement (one network, scenes that it was trained "
+        "on the like of, one norm, few steps).",
+    ),
+)
+
+ASSIGNMENT = Assignment(
+    name="a3_ascent",
+    title="Gradient ascent and adversarial examples",
+    questions=(STEP, JITTERED_SLOPE, SMOOTH, FGSM, PGD, FOOLED),
+    written=WRITTEN,
+)

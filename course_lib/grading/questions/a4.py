@@ -1,0 +1,500 @@
+"""Assignment 4: inversion, DeepDream, caricature."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from course_lib import energy
+from course_lib.grading.plain import Plain, net
+from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+from course_lib.images import resize
+from course_lib.taps import Taps
+
+
+def drawn(generator: Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def pictures(generator: Generator, *shape: int) -> Tensor:
+    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+# ---------------------------------------------------------------- how far is the code?
+
+
+def code_distance(a: Tensor, a0: Tensor) -> Tensor:
+    each = [energy.distance({"": b})({"": one}, one) for one, b in zip(a.split(1), _one_each(a0, len(a)), strict=True)]
+    return torch.stack(each)
+
+
+def _one_each(a0: Tensor, n: int) -> list[Tensor]:
+    return list(a0.expand(n, *a0.shape[1:]).split(1))
+
+
+def distance_part(name: str, points: float, targets: int, *shape: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        return {"a": drawn(generator, 3, *shape), "a0": drawn(generator, targets, *shape)}
+
+    return Part(name, points, inputs)
+
+
+def over_its_own_norm(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).flatten(1).square().sum(1) / a.flatten(1).square().sum(1)
+
+
+def over_all_norms(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).flatten(1).square().sum(1) / a0.square().sum()
+
+
+def not_squared(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).flatten(1).norm(dim=1) / a0.flatten(1).norm(dim=1)
+
+
+def mean_square(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).flatten(1).square().mean(1)
+
+
+def first_target(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0[:1]).flatten(1).square().sum(1) / a0[:1].square().sum()
+
+
+CODE_DISTANCE = Question(
+    name="a4.code_distance",
+    function="code_distance",
+    reference=code_distance,
+    parts=(
+        distance_part("a target for each picture", 6, 3, 4, 3, 2),
+        distance_part("one target for all, a layer without places", 4, 1, 7),
+    ),
+    mistakes=(
+        Mistake("it is divided by the norm of the changing code, and not of the target", over_its_own_norm),
+        Mistake("it is divided by the norm of all targets together", over_all_norms, 4),
+        Mistake("the norms are not squared", not_squared),
+        Mistake("it is a mean square, not divided by the target's norm", mean_square),
+        Mistake("the first target is used for every picture", first_target, 4),
+    ),
+)
+
+# ---------------------------------------------------------------- the slope of the total variation
+
+
+def variation_slope(x: Tensor, beta: float) -> Tensor:
+    y = x.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(energy.total_variation(beta)({}, y), y)
+    return slope
+
+
+def variation_part(name: str, points: float, beta: float, *, flat: bool = False) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        x = pictures(generator, 2, 3, 6, 7)
+        if flat:
+            x[0, :, 2:5, 1:5] = 0.5
+        return {"x": x, "beta": beta}
+
+    return Part(name, points, inputs)
+
+
+def always_squares(x: Tensor, beta: float) -> Tensor:
+    across, down = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
+    slope = -(across + down)
+    slope[..., 1:] += across[..., :-1]
+    slope[..., 1:, :] += down[..., :-1, :]
+    return 2 * slope
+
+
+def without_beta(x: Tensor, beta: float) -> Tensor:
+    across, down = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
+    s = across**2 + down**2
+    power = torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta / 2 - 1), 0)
+    across, down = power * across, power * down
+    slope = -(across + down)
+    slope[..., 1:] += across[..., :-1]
+    slope[..., 1:, :] += down[..., :-1, :]
+    return slope
+
+
+def downhill(x: Tensor, beta: float) -> Tensor:
+    across, down = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
+    s = across**2 + down**2
+    power = beta * torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta / 2 - 1), 0)
+    across, down = power * across, power * down
+    slope = across + down
+    slope[..., 1:] -= across[..., :-1]
+    slope[..., 1:, :] -= down[..., :-1, :]
+    return slope
+
+
+def half_of_each_difference(x: Tensor, beta: float) -> Tensor:
+    across, down = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
+    s = across**2 + down**2
+    power = beta * torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta / 2 - 1), 0)
+    return -power * (across + down)
+
+
+def whole_exponent(x: Tensor, beta: float) -> Tensor:
+    across, down = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
+    s = across**2 + down**2
+    power = beta * torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta - 2), 0)
+    across, down = power * across, power * down
+    slope = -(across + down)
+    slope[..., 1:] += across[..., :-1]
+    slope[..., 1:, :] += down[..., :-1, :]
+    return slope
+
+
+def round_the_border(x: Tensor, beta: float) -> Tensor:
+    across, down = x.roll(-1, 3) - x, x.roll(-1, 2) - x
+    s = across**2 + down**2
+    power = beta * torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta / 2 - 1), 0)
+    across, down = power * across, power * down
+    return across.roll(1, 3) - across + down.roll(1, 2) - down
+
+
+VARIATION_SLOPE = Question(
+    name="a4.variation_slope",
+    function="variation_slope",
+    reference=variation_slope,
+    parts=(
+        variation_part("beta = 2", 10, 2.0),
+        variation_part("beta = 3", 5, 3.0),
+        variation_part("beta = 1, with flat ground", 5, 1.0, flat=True),
+    ),
+    mistakes=(
+        Mistake("beta is taken as 2, whatever it is", always_squares, 10),
+        Mistake("the factor beta is missing", without_beta, 5),
+        Mistake("the sign is reversed: this slope leads to more variation", downhill),
+        Mistake("each difference has two ends, and only one of them gets a slope", half_of_each_difference),
+        Mistake("the exponent is beta - 2, and not beta/2 - 1", whole_exponent, 10),
+        Mistake("the picture continues at the other border", round_the_border),
+    ),
+)
+
+# ---------------------------------------------------------------- orientation bins
+
+
+def orientation_bins(right: Tensor, down: Tensor, count: int) -> Tensor:
+    centres = 2 * math.pi / count * torch.arange(count, dtype=right.dtype)[:, None, None]
+    gap = (torch.atan2(down, right)[:, None] - centres).abs() % (2 * math.pi)  # (n, count, h, w)
+    steps = torch.minimum(gap, 2 * math.pi - gap) * count / (2 * math.pi)
+    return torch.hypot(right, down)[:, None] * (1 - steps).clamp(min=0)
+
+
+def bins_part(name: str, points: float, count: int, *, flat: bool = False) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Among them one gradient between the last direction and the first."""
+        right, down = drawn(generator, 2, 2, 5, 6)
+        turn = torch.tensor(-math.pi / count)
+        right[0, 0, 0], down[0, 0, 0] = turn.cos(), turn.sin()
+        if flat:
+            right[0, 1:3], down[0, 1:3] = 0, 0
+        return {"right": right, "down": down, "count": count}
+
+    return Part(name, points, inputs)
+
+
+def all_to_the_nearest(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = torch.atan2(down, right) * count / (2 * torch.pi)
+    nearest = turns.round().long() % count
+    return F.one_hot(nearest, count).permute(0, 3, 1, 2) * torch.hypot(right, down)[:, None]
+
+
+def without_direction(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = (torch.atan2(down, right) % torch.pi)[:, None] * count / torch.pi
+    gap = (turns - torch.arange(count)[:, None, None]).abs()
+    gap = torch.minimum(gap, count - gap)
+    return torch.hypot(right, down)[:, None] * (1 - gap).clamp(min=0)
+
+
+def circle_cut_open(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = (torch.atan2(down, right) % (2 * torch.pi))[:, None] * count / (2 * torch.pi)
+    gap = (turns - torch.arange(count)[:, None, None]).abs()
+    return torch.hypot(right, down)[:, None] * (1 - gap).clamp(min=0)
+
+
+def only_the_shares(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = torch.atan2(down, right)[:, None] * count / (2 * torch.pi)
+    gap = (turns - torch.arange(count)[:, None, None]).abs() % count
+    gap = torch.minimum(gap, count - gap)
+    return (1 - gap).clamp(min=0)
+
+
+def always_eighteen(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = torch.atan2(down, right)[:, None] * 18 / (2 * torch.pi)
+    gap = (turns - torch.arange(count)[:, None, None]).abs() % 18
+    gap = torch.minimum(gap, 18 - gap)
+    return torch.hypot(right, down)[:, None] * (1 - gap).clamp(min=0)
+
+
+def axes_exchanged(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = torch.atan2(right, down)[:, None] * count / (2 * torch.pi)
+    gap = (turns - torch.arange(count)[:, None, None]).abs() % count
+    gap = torch.minimum(gap, count - gap)
+    return torch.hypot(right, down)[:, None] * (1 - gap).clamp(min=0)
+
+
+ORIENTATION_BINS = Question(
+    name="a4.orientation_bins",
+    function="orientation_bins",
+    reference=orientation_bins,
+    parts=(
+        bins_part("18 directions", 7, 18),
+        bins_part("8 directions", 4, 8),
+        bins_part("places without a gradient", 4, 18, flat=True),
+    ),
+    mistakes=(
+        Mistake("all goes to the nearest direction, and is not shared between two", all_to_the_nearest),
+        Mistake("a gradient and its opposite are taken for one", without_direction),
+        Mistake("the last direction is no neighbour of the first", circle_cut_open),
+        Mistake("the shares are not multiplied by the gradient's length", only_the_shares),
+        Mistake("the directions are 20 degrees apart, whatever their number", always_eighteen, 11),
+        Mistake("right and down are exchanged in the angle", axes_exchanged),
+    ),
+)
+
+# ---------------------------------------------------------------- a step of the dream
+
+
+def dream_step(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = Taps(net, layer)(x.roll(tuple(shift), (2, 3)))[layer]
+    (g,) = torch.autograd.grad(a.square().sum() / 2, x)
+    return (x.detach() + step * g / g.abs().mean((1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def dream_part(name: str, points: float, n: int, *, shifted: bool = False) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Pictures of falling contrast: the second has a smaller slope than the first."""
+        contrast = torch.tensor([1.0, 0.1, 0.4], dtype=torch.float64)[:n, None, None, None]
+        x = 0.5 + contrast * (pictures(generator, n, 3, 16, 16) - 0.5)
+        shift = (3, -5) if shifted else (0, 0)
+        return {"net": net(generator), "layer": "relu2", "x": x, "step": 0.03, "shift": shift}
+
+    return Part(name, points, inputs)
+
+
+def more_of_the_sum(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a.sum(), x)
+    return (x.detach() + step * g / g.abs().mean((1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def less_of_it(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return (x.detach() - step * g / g.abs().mean((1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def not_shifted_back(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().roll(tuple(shift), (2, 3)).requires_grad_()
+    a = x
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return (x.detach() + step * g / g.abs().mean((1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def one_mean_for_the_batch(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return (x.detach() + step * g / g.abs().mean()).clamp(0, 1)
+
+
+def over_the_largest(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return (x.detach() + step * g / g.abs().amax((1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def out_of_range(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return x.detach() + step * g / g.abs().mean((1, 2, 3), keepdim=True)
+
+
+DREAM_STEP = Question(
+    name="a4.dream_step",
+    function="dream_step",
+    reference=dream_step,
+    parts=(
+        dream_part("one picture, no shift", 10, 1),
+        dream_part("shifted", 5, 1, shifted=True),
+        dream_part("a batch of bright and dull pictures", 5, 3),
+    ),
+    mistakes=(
+        Mistake("ones were sent back, and not the activations", more_of_the_sum),
+        Mistake("the step leads downhill", less_of_it),
+        Mistake("the picture stays shifted", not_shifted_back, 15),
+        Mistake("the mean of |g| is taken over the whole batch", one_mean_for_the_batch, 15),
+        Mistake("the slope is divided by its largest value, and not by its mean size", over_the_largest),
+        Mistake("the result is not brought back to [0, 1]", out_of_range),
+    ),
+)
+
+# ---------------------------------------------------------------- from octave to octave
+
+
+def next_octave(x: Tensor, dreamt: Tensor, size: tuple[int, int]) -> Tensor:
+    detail = dreamt - resize(x, dreamt.shape[2:])
+    return (resize(x, size) + resize(detail, size)).clamp(0, 1)
+
+
+def octave_part(name: str, points: float, small: tuple[int, int], size: tuple[int, int], contrast: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        x, added = pictures(generator, 1, 3, 16, 20), pictures(generator, 1, 3, *small)
+        x = 0.5 + contrast * (x - 0.5)
+        dreamt = (resize(x, small) + contrast * (added - 0.5)).clamp(0, 1)
+        return {"x": x, "dreamt": dreamt, "size": size}
+
+    return Part(name, points, inputs)
+
+
+def dream_enlarged(x: Tensor, dreamt: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(dreamt, tuple(size), mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def dream_added_whole(x: Tensor, dreamt: Tensor, size: tuple[int, int]) -> Tensor:
+    base, dream = (F.interpolate(y, tuple(size), mode="bilinear", antialias=True) for y in (x, dreamt))
+    return (base + dream).clamp(0, 1)
+
+
+def beyond_the_range(x: Tensor, dreamt: Tensor, size: tuple[int, int]) -> Tensor:
+    detail = dreamt - F.interpolate(x, dreamt.shape[2:], mode="bilinear", antialias=True)
+    base, detail = (F.interpolate(y, tuple(size), mode="bilinear", antialias=True) for y in (x, detail))
+    return base + detail
+
+
+def always_square(x: Tensor, dreamt: Tensor, size: tuple[int, int]) -> Tensor:
+    detail = dreamt - F.interpolate(x, dreamt.shape[2:], mode="bilinear", antialias=True)
+    side = (size[0], size[0])
+    base, detail = (F.interpolate(y, side, mode="bilinear", antialias=True) for y in (x, detail))
+    return (base + detail).clamp(0, 1)
+
+
+def detail_taken_away(x: Tensor, dreamt: Tensor, size: tuple[int, int]) -> Tensor:
+    detail = F.interpolate(x, dreamt.shape[2:], mode="bilinear", antialias=True) - dreamt
+    base, detail = (F.interpolate(y, tuple(size), mode="bilinear", antialias=True) for y in (x, detail))
+    return (base + detail).clamp(0, 1)
+
+
+NEXT_OCTAVE = Question(
+    name="a4.next_octave",
+    function="next_octave",
+    reference=next_octave,
+    parts=(
+        octave_part("a dull picture, a square", 5, (8, 8), (12, 12), 0.3),
+        octave_part("a picture of full contrast, not square", 5, (8, 10), (12, 15), 1.0),
+    ),
+    mistakes=(
+        Mistake("the small dream is enlarged, and the photograph's own detail is lost", dream_enlarged),
+        Mistake("the whole dream is added, and not what it has added", dream_added_whole),
+        Mistake("the result is not brought back to [0, 1]", beyond_the_range, 5),
+        Mistake("the next size is taken as a square", always_square, 5),
+        Mistake("what the dream has added is taken away", detail_taken_away),
+    ),
+)
+
+# ---------------------------------------------------------------- caricature
+
+
+def resemblance(a: Tensor, a0: Tensor) -> Tensor:
+    noticed = a0.clamp(min=0).flatten(1)
+    return (a.flatten(1) * noticed).sum(1) / noticed.square().sum(1)
+
+
+def resemblance_part(name: str, points: float, rectified: bool) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        a, a0 = drawn(generator, 2, 2, 5, 3, 4)
+        return {"a": a.relu(), "a0": a0.relu()} if rectified else {"a": a, "a0": a0}
+
+    return Part(name, points, inputs)
+
+
+def not_rectified(a: Tensor, a0: Tensor) -> Tensor:
+    return (a * a0).flatten(1).sum(1) / a0.flatten(1).square().sum(1)
+
+
+def both_rectified(a: Tensor, a0: Tensor) -> Tensor:
+    noticed = a0.clamp(min=0).flatten(1)
+    return (a.clamp(min=0).flatten(1) * noticed).sum(1) / noticed.square().sum(1)
+
+
+def cosine(a: Tensor, a0: Tensor) -> Tensor:
+    return F.cosine_similarity(a.flatten(1), a0.clamp(min=0).flatten(1))
+
+
+def once_the_norm(a: Tensor, a0: Tensor) -> Tensor:
+    noticed = a0.clamp(min=0).flatten(1)
+    return (a.flatten(1) * noticed).sum(1) / noticed.norm(dim=1)
+
+
+def over_the_norm_of_a(a: Tensor, a0: Tensor) -> Tensor:
+    noticed = a0.clamp(min=0).flatten(1)
+    return (a.flatten(1) * noticed).sum(1) / a.flatten(1).square().sum(1)
+
+
+RESEMBLANCE = Question(
+    name="a4.resemblance",
+    function="resemblance",
+    reference=resemblance,
+    parts=(resemblance_part("behind a ReLU", 5, True), resemblance_part("before the ReLU", 5, False)),
+    mistakes=(
+        Mistake("negative values of the remembered code are kept", not_rectified, 5),
+        Mistake("the changing code is rectified, too", both_rectified, 5),
+        Mistake("it is a cosine: no picture can have three times as much of it", cosine),
+        Mistake("the norm is not squared, so that it does not begin at 1", once_the_norm),
+        Mistake("it is divided by the norm of the changing code", over_the_norm_of_a),
+    ),
+)
+
+WRITTEN = (
+    Written(
+        "a4.square",
+        7,
+        "3 points: the chain rule, J^T f is the slope of sum f^2 / 2. 2 points: ones are the slope of sum f, which "
+        "asks all units for the same, also those that see nothing. 2 points: the figure or a number of the run.",
+    ),
+    Written(
+        "a4.forgotten",
+        8,
+        "3 points: names what each layer has lost, with numbers and intervals of the table. 3 points: says that a low "
+        "code error says nothing about the picture, and which column shows it. 2 points: a limit of the measurement "
+        "(few scenes, a related judge, a price on roughness that rises with the layer).",
+    ),
+)
+
+ASSIGNMENT = Assignment(
+    name="a4_preimages",
+    title="Inversion, DeepDream, caricature",
+    questions=(CODE_DISTANCE, VARIATION_SLOPE, ORIENTATION_BINS, DREAM_STEP, NEXT_OCTAVE, RESEMBLANCE),
+    written=WRITTEN,
+    modules=("taps",),
+)

@@ -1,0 +1,476 @@
+"""Assignment 5: texture, style, random weights."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from course_lib import energy
+from course_lib.grading.plain import Plain
+from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+
+# ---------------------------------------------------------------- how alike are two neighbourhoods?
+
+
+def window_distances(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side, dtype=exemplar.dtype) - side // 2
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2)) * known
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)  # (3, rows, columns, side, side)
+    return (weight * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / weight.sum()
+
+
+def window_part(name: str, points: float, unknown: bool) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """An exemplar that is wider than high, and a window whose unknown places hold anything."""
+        exemplar, around = (
+            torch.rand(3, *size, generator=generator, dtype=torch.float64) for size in ((9, 12), (5, 5))
+        )
+        known = torch.ones(5, 5, dtype=torch.bool)
+        if unknown:  # what comes later in reading order, and one place before
+            known.view(-1)[12:] = False
+            known.view(-1)[torch.randint(10, (1,), generator=generator)] = False
+        return {"exemplar": exemplar, "around": around, "known": known}
+
+    return Part(name, points, inputs)
+
+
+def all_places_counted(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side) - side // 2
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2))
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return (weight * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / weight.sum()
+
+
+def divided_by_all_weights(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side) - side // 2
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2))
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return (weight * known * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / weight.sum()
+
+
+def every_place_the_same(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return (known * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / known.sum()
+
+
+def not_divided(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side) - side // 2
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2)) * known
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return (weight * (windows - around[:, None, None]) ** 2).sum((0, 3, 4))
+
+
+def narrow_gaussian(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side) - side // 2
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (side / 6.4) ** 2) * known
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return (weight * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / weight.sum()
+
+
+def absolute_differences(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side) - side // 2
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2)) * known
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return (weight * (windows - around[:, None, None]).abs()).sum((0, 3, 4)) / weight.sum()
+
+
+WINDOW_DISTANCES = Question(
+    name="a5.window_distances",
+    function="window_distances",
+    reference=window_distances,
+    parts=(window_part("everything known", 6, False), window_part("half of the window unknown", 9, True)),
+    mistakes=(
+        Mistake("unknown places are compared, too", all_places_counted, 6),
+        Mistake("the sum is divided by the weights of all places, not of the known ones", divided_by_all_weights, 6),
+        Mistake("the Gaussian is missing: all places have one weight", every_place_the_same),
+        Mistake("the sum is not divided by the weights", not_divided),
+        Mistake("the Gaussian's exponent lacks its factor 1/2", narrow_gaussian),
+        Mistake("the differences are not squared", absolute_differences),
+    ),
+)
+
+# ---------------------------------------------------------------- the Gram matrix
+
+
+def maps(generator: Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def gram_matrix(a: Tensor) -> Tensor:
+    return energy.gram_matrix(a)
+
+
+def gram_part(name: str, points: float, *shape: int) -> Part:
+    return Part(name, points, lambda generator: {"a": maps(generator, *shape)})
+
+
+def gram_of_the_mean(a: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    return rows @ rows.mT / rows.shape[2]
+
+
+def gram_of_places(a: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    return rows.mT @ rows
+
+
+def covariance(a: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    rows = rows - rows.mean(2, keepdim=True)
+    return rows @ rows.mT
+
+
+def one_gram_for_all(a: Tensor) -> Tensor:
+    return torch.einsum("nchw,ndhw->cd", a, a).expand(len(a), -1, -1)
+
+
+def channels_and_places_mixed(a: Tensor) -> Tensor:
+    n, c, h, w = a.shape
+    rows = a.permute(0, 2, 3, 1).reshape(n, c, h * w)
+    return rows @ rows.mT
+
+
+GRAM_MATRIX = Question(
+    name="a5.gram_matrix",
+    function="gram_matrix",
+    reference=gram_matrix,
+    parts=(gram_part("one picture", 6, 1, 5, 4, 4), gram_part("a batch, wider than high", 4, 3, 5, 4, 6)),
+    mistakes=(
+        Mistake("it was divided by the number of places; here nothing is divided yet", gram_of_the_mean),
+        Mistake("places were multiplied with places, and not channels with channels", gram_of_places),
+        Mistake("the mean was taken off first: that is a covariance", covariance),
+        Mistake("the pictures of a batch were added up", one_gram_for_all, 6),
+        Mistake("channels and places were mixed by a reshape after a permute", channels_and_places_mixed),
+    ),
+)
+
+# ---------------------------------------------------------------- the energy of a texture
+
+
+def texture_energy(activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    terms = [weight * energy.gram_distance({layer: targets[layer]}) for layer, weight in weights.items()]
+    return sum(terms)(activations, torch.empty(0))  # type: ignore[operator]  # a sum of energies is an energy
+
+
+SHAPES = {"relu1": (4, 8, 6), "relu2": (7, 4, 3)}  # the second layer has more channels, and fewer places
+
+
+def energy_part(name: str, points: float, layers: tuple[str, ...], *, n: int = 1, larger: int = 0) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        activations, targets = {}, {}
+        for layer in layers:
+            c, h, w = SHAPES[layer]
+            activations[layer] = maps(generator, n, c, h, w)
+            targets[layer] = maps(generator, 1, c, h + larger, w + larger)
+        drawn = torch.rand(len(layers), generator=generator).tolist()
+        weights = {layer: 0.5 + 2 * u if len(layers) > 1 else 1.0 for layer, u in zip(layers, drawn, strict=True)}
+        return {"activations": activations, "targets": targets, "weights": weights}
+
+    return Part(name, points, inputs)
+
+
+def both_over_one_size(activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    total = torch.zeros(())
+    for layer, weight in weights.items():
+        a, b = activations[layer].flatten(2), targets[layer].flatten(2)
+        c, places = a.shape[1:]
+        total = total + weight * (a @ a.mT - b @ b.mT).square().sum() / (4 * c**2 * places**2)
+    return total
+
+
+def weights_left_out(activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    total = torch.zeros(())
+    for layer in weights:
+        a, b = activations[layer].flatten(2), targets[layer].flatten(2)
+        gap = a @ a.mT / a.shape[2] - b @ b.mT / b.shape[2]
+        total = total + gap.square().sum() / (4 * a.shape[1] ** 2)
+    return total
+
+
+def mean_of_squares(activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    total = torch.zeros(())
+    for layer, weight in weights.items():
+        a, b = activations[layer].flatten(2), targets[layer].flatten(2)
+        total = total + weight * (a @ a.mT / a.shape[2] - b @ b.mT / b.shape[2]).square().mean()
+    return total
+
+
+def channels_not_counted(
+    activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]
+) -> Tensor:
+    total = torch.zeros(())
+    for layer, weight in weights.items():
+        a, b = activations[layer].flatten(2), targets[layer].flatten(2)
+        total = total + weight * (a @ a.mT / a.shape[2] - b @ b.mT / b.shape[2]).square().sum()
+    return total
+
+
+def places_not_counted(activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    total = torch.zeros(())
+    for layer, weight in weights.items():
+        a, b = activations[layer].flatten(2), targets[layer].flatten(2)
+        total = total + weight * (a @ a.mT - b @ b.mT).square().sum() / (4 * a.shape[1] ** 2)
+    return total
+
+
+def activations_compared(
+    activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]
+) -> Tensor:
+    total = torch.zeros(())
+    for layer, weight in weights.items():
+        a, b = activations[layer], targets[layer]
+        total = total + weight * (a - b).square().sum() / (4 * a.shape[1] ** 2)
+    return total
+
+
+TEXTURE_ENERGY = Question(
+    name="a5.texture_energy",
+    function="texture_energy",
+    reference=texture_energy,
+    parts=(
+        energy_part("one layer", 6, ("relu1",)),
+        energy_part("a batch, two layers with their weights", 5, ("relu1", "relu2"), n=2),
+        energy_part("an exemplar of another size", 4, ("relu2",), larger=3),
+    ),
+    mistakes=(
+        Mistake("both Gram matrices are divided by the picture's number of places", both_over_one_size, 11),
+        Mistake("the weights of the layers are not used", weights_left_out, 10),
+        Mistake("the factor 1/4 is missing (a mean divides by N^2 alone)", mean_of_squares),
+        Mistake("the factor 1 / (4 N^2) is missing", channels_not_counted),
+        Mistake("the Gram matrices are not divided by their numbers of places", places_not_counted),
+        Mistake("activations are compared place by place, and not their Gram matrices", activations_compared),
+    ),
+)
+
+# ---------------------------------------------------------------- its slope, by hand
+
+
+def gram_slope(a: Tensor, target: Tensor) -> Tensor:
+    x = a.detach().requires_grad_()
+    value = energy.gram_distance({"": target})({"": x}, x)
+    (slope,) = torch.autograd.grad(value, x)
+    return slope
+
+
+def slope_part(name: str, points: float, n: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        rows = maps(generator, n, 5, 30)
+        return {"a": maps(generator, n, 5, 6, 4), "target": rows @ rows.mT / 30}
+
+    return Part(name, points, inputs)
+
+
+def half_of_the_slope(a: Tensor, target: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    c, places = rows.shape[1:]
+    return ((rows @ rows.mT / places - target) @ rows / (2 * c**2 * places)).view_as(a)
+
+
+def towards_the_target(a: Tensor, target: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    c, places = rows.shape[1:]
+    return ((target - rows @ rows.mT / places) @ rows / (c**2 * places)).view_as(a)
+
+
+def places_squared(a: Tensor, target: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    c, places = rows.shape[1:]
+    return ((rows @ rows.mT / places - target) @ rows / (c**2 * places**2)).view_as(a)
+
+
+def cut_at_zero(a: Tensor, target: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    c, places = rows.shape[1:]
+    return ((rows @ rows.mT / places - target) @ rows / (c**2 * places)).view_as(a) * (a > 0)
+
+
+def the_first_for_all(a: Tensor, target: Tensor) -> Tensor:
+    rows = a[:1].flatten(2)
+    c, places = rows.shape[1:]
+    return ((rows @ rows.mT / places - target[:1]) @ a.flatten(2) / (c**2 * places)).view_as(a)
+
+
+GRAM_SLOPE = Question(
+    name="a5.gram_slope",
+    function="gram_slope",
+    reference=gram_slope,
+    parts=(slope_part("one picture", 9, 1), slope_part("a batch", 6, 3)),
+    mistakes=(
+        Mistake("a factor 2 is missing: F stands in F F^T twice", half_of_the_slope),
+        Mistake("the difference is taken the wrong way round: this leads uphill", towards_the_target),
+        Mistake("it is divided by M^2; one M is in G / M already", places_squared),
+        Mistake("negative activations get no slope; that is for the ReLU to say, further down", cut_at_zero),
+        Mistake("the first picture's Gram matrix is used for all", the_first_for_all, 9),
+    ),
+)
+
+# ---------------------------------------------------------------- colours kept
+
+
+def keep_colour(content: Tensor, styled: Tensor) -> Tensor:
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=content.dtype)[:, None, None]
+    return (content + (luma * (styled - content)).sum(1, keepdim=True)).clamp(0, 1)
+
+
+def colour_part(name: str, points: float, reach: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Colours at most `reach` from grey. With 1/6, no sum of one and two differences leaves [0, 1]."""
+        drawn = torch.rand(2, 2, 3, 6, 7, generator=generator, dtype=torch.float64)
+        content, styled = 0.5 + reach * (2 * drawn - 1)
+        return {"content": content, "styled": styled}
+
+    return Part(name, points, inputs)
+
+
+def plain_mean(content: Tensor, styled: Tensor) -> Tensor:
+    return (content + styled.mean(1, keepdim=True) - content.mean(1, keepdim=True)).clamp(0, 1)
+
+
+def exchanged(content: Tensor, styled: Tensor) -> Tensor:
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=content.dtype)[:, None, None]
+    return (styled + (luma * (content - styled)).sum(1, keepdim=True)).clamp(0, 1)
+
+
+def never_clipped(content: Tensor, styled: Tensor) -> Tensor:
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=content.dtype)[:, None, None]
+    return content + (luma * (styled - content)).sum(1, keepdim=True)
+
+
+def multiplied(content: Tensor, styled: Tensor) -> Tensor:
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=content.dtype)[:, None, None]
+    return (content * (luma * styled).sum(1, keepdim=True) / (luma * content).sum(1, keepdim=True)).clamp(0, 1)
+
+
+def only_grey(content: Tensor, styled: Tensor) -> Tensor:
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=content.dtype)[:, None, None]
+    return (luma * styled).sum(1, keepdim=True).expand_as(content)
+
+
+KEEP_COLOUR = Question(
+    name="a5.keep_colour",
+    function="keep_colour",
+    reference=keep_colour,
+    parts=(colour_part("dull colours", 6, 1 / 6), colour_part("colours that leave the range", 4, 0.5)),
+    mistakes=(
+        Mistake("the luminance is the plain mean of red, green and blue", plain_mean),
+        Mistake("content and style are exchanged", exchanged),
+        Mistake("the result is not brought back to [0, 1]", never_clipped, 6),
+        Mistake("the colours are multiplied, where the change should be added", multiplied),
+        Mistake("the colours of the content are lost: all is grey", only_grey),
+    ),
+)
+
+# ---------------------------------------------------------------- random weights that keep the scale
+
+
+def unit_variance(weights: list[Tensor], x: Tensor) -> list[Tensor]:
+    scaled = []
+    for weight in weights:
+        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / answer.std())
+        x = F.relu(answer / answer.std())
+    return scaled
+
+
+def stack_part(name: str, points: float, layers: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Weights of quite different scales, and pictures whose zero is mid grey."""
+        x = 2 * torch.rand(4, 3, 12, 12, generator=generator, dtype=torch.float64) - 1
+        scales = 0.05 + torch.rand(layers, generator=generator).double()
+        weights = [maps(generator, 6, 3 if i == 0 else 6, 3, 3) * scales[i] for i in range(layers)]
+        return {"weights": weights, "x": x}
+
+    return Part(name, points, inputs)
+
+
+def measured_once(weights: list[Tensor], x: Tensor) -> list[Tensor]:
+    scaled = []
+    for weight in weights:
+        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / answer.std())
+        x = F.relu(answer)
+    return scaled
+
+
+def measured_behind_the_relu(weights: list[Tensor], x: Tensor) -> list[Tensor]:
+    scaled = []
+    for weight in weights:
+        x = F.relu(F.conv2d(x, weight, padding=weight.shape[2] // 2))
+        scaled.append(weight / x.std())
+        x = x / x.std()
+    return scaled
+
+
+def without_relu(weights: list[Tensor], x: Tensor) -> list[Tensor]:
+    scaled = []
+    for weight in weights:
+        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / answer.std())
+        x = answer / answer.std()
+    return scaled
+
+
+def by_the_formula(weights: list[Tensor], x: Tensor) -> list[Tensor]:
+    return [weight / weight.std() * (2 / weight[0].numel()) ** 0.5 for weight in weights]
+
+
+def by_the_variance(weights: list[Tensor], x: Tensor) -> list[Tensor]:
+    scaled = []
+    for weight in weights:
+        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / answer.var())
+        x = F.relu(answer / answer.var())
+    return scaled
+
+
+UNIT_VARIANCE = Question(
+    name="a5.unit_variance",
+    function="unit_variance",
+    reference=unit_variance,
+    parts=(stack_part("one layer", 6, 1), stack_part("five layers", 9, 5)),
+    mistakes=(
+        Mistake("each layer is measured on answers of unscaled layers below it", measured_once, 6),
+        Mistake("the deviation is measured behind the ReLU", measured_behind_the_relu),
+        Mistake("there is no ReLU between the layers", without_relu, 6),
+        Mistake("the weights follow a formula, and not what the pictures do", by_the_formula),
+        Mistake("it is divided by the variance, and not by its root", by_the_variance),
+    ),
+)
+
+WRITTEN = (
+    Written(
+        "a5.forgets",
+        5,
+        "3 points: a permutation of the places permutes the columns of F, and F P P^T F^T = F F^T. 2 points: why "
+        "shuffled pixels are another texture all the same: a convolution sees neighbours, so the pixels' order shows "
+        "in the activations, and only the order of the activations is forgotten.",
+    ),
+    Written(
+        "a5.weight",
+        7,
+        "3 points: names shares with their intervals from the sweep, and says which differences the intervals bear. "
+        "2 points: what the judge is (another network, same training world) and what it cannot say about looks. "
+        "2 points: a reason why the shape goes, from the layers that hold it.",
+    ),
+    Written(
+        "a5.untrained",
+        8,
+        "3 points: names both judges' numbers with intervals, and that the judges need not agree. 2 points: the Gram "
+        "judge is a trained network of the same kind, and kind to it; six pieces are few. 3 points: without biases a "
+        "ReLU network is homogeneous, a layer scaled by s has s^4 E_l, and w_l takes the factor back; the rescaling "
+        "helps where weights are equal, and where numbers would fade away in deep layers.",
+    ),
+)
+
+ASSIGNMENT = Assignment(
+    name="a5_texture_style",
+    title="Texture, style, random weights",
+    questions=(WINDOW_DISTANCES, GRAM_MATRIX, TEXTURE_ENERGY, GRAM_SLOPE, KEEP_COLOUR, UNIT_VARIANCE),
+    written=WRITTEN,
+)

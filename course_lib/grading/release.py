@@ -1,0 +1,89 @@
+"""The student's notebook out of the solution."""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from course_lib.errors import require
+from course_lib.grading import question as questions
+from course_lib.grading.notebook import MARKS
+
+TODO = 'raise NotImplementedError("your code here")'
+WRITE = "*Your answer here.*"
+BEGIN, END = re.compile(r"^(\s*)# BEGIN SOLUTION\s*$"), re.compile(r"^\s*# END SOLUTION\s*$")
+WORDS = re.compile(r"<!-- BEGIN SOLUTION -->.*?<!-- END SOLUTION -->", re.DOTALL)
+BADGE = "{{colab}}"  # in the title cell of a solution: the place of the Colab link
+
+
+def student_notebook(solution: dict[str, Any], link: str) -> dict[str, Any]:
+    """The notebook without solutions and outputs. link: where its Colab button leads.
+
+    Raises ValueError for a solution that begins and does not end, or the other way round.
+    """
+    book = copy.deepcopy(solution)
+    for cell in book["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            text = without_solution(text)
+            cell["outputs"], cell["execution_count"] = [], None
+        else:
+            text = WORDS.sub(WRITE, text).replace(BADGE, f"[Open in Colab]({link})")
+            require("SOLUTION -->" not in text, f"a solution's marks do not match: {text[:80]!r}")
+        cell["source"] = text.splitlines(keepends=True)
+    return book
+
+
+def without_solution(text: str) -> str:
+    """Python text in which each region between the marks raises NotImplementedError."""
+    lines: list[str] = []
+    inside = False
+    for line in text.split("\n"):
+        if begin := BEGIN.match(line):
+            require(not inside, f"a solution begins within another one: {line!r}")
+            inside = True
+            lines.append(begin.group(1) + TODO)
+        elif END.match(line):
+            require(inside, f"a solution ends that did not begin: {line!r}")
+            inside = False
+        elif not inside:
+            lines.append(line)
+    require(not inside, f"a solution begins and does not end: {text[:80]!r}")
+    return "\n".join(lines)
+
+
+def check_solution(solution: dict[str, Any], key: str) -> None:
+    """Raises ValueError unless every question of the assignment has its cell in the notebook, and no other one has."""
+    asked = questions.assignment(key)
+    found = {
+        (cell["cell_type"], match.group(1))
+        for cell in solution["cells"]
+        if cell["cell_type"] in MARKS and (match := MARKS[cell["cell_type"]].match("".join(cell["source"])))
+    }
+    wanted = {("code", question.name) for question in asked.questions}
+    wanted |= {("markdown", question.name) for question in asked.written}
+    names = [name for _, name in sorted(found ^ wanted)]
+    require(not names, f"{asked.name}: notebook and questions do not agree on {', '.join(names)}")
+
+
+def release(folder: Path, address: str, *, write: bool = True) -> list[Path]:
+    """Write the student's notebook of each assignment in `folder`; those that changed.
+
+    address: what a notebook's path is appended to for its Colab link. write=False: only say which are not current.
+    """
+    solutions = sorted(folder.glob("*/solution.ipynb"))
+    require(bool(solutions), f"no solution.ipynb in a folder of {folder}: run this in the course's repository")
+    changed = []
+    for path in solutions:
+        name = path.parent.name
+        solution = json.loads(path.read_text(encoding="utf-8"))
+        check_solution(solution, name.split("_")[0])
+        target = path.parent / f"{name}.ipynb"
+        book = student_notebook(solution, f"{address}/{folder.name}/{name}/{name}.ipynb")
+        text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            if write:
+                target.write_text(text, encoding="utf-8")
+            changed.append(target)
+    return changed

@@ -1,0 +1,389 @@
+"""Submissions for the tests and the benchmark, made by code: right, empty, wrong in known ways, and hostile."""
+
+import copy
+import inspect
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from course_lib.grading import notebook, question
+from course_lib.grading.question import Mistake, Question
+
+ASSIGNMENTS = Path(__file__).resolve().parent.parent.parent / "assignments"
+
+
+@cache
+def _stored(key, name):
+    (folder,) = ASSIGNMENTS.glob(f"{key}_*")
+    return (folder / f"{name or folder.name}.ipynb").read_text(encoding="utf-8")
+
+
+def solution(key):
+    return json.loads(_stored(key, "solution"))
+
+
+def stub(key):
+    return json.loads(_stored(key, ""))
+
+
+def handed_in(key, answers, base=stub):
+    """A notebook with these cells, {question: text}, in place of its own ones."""
+    book = copy.deepcopy(base(key))
+    for cell in book["cells"]:
+        found = notebook.MARKS["code"].match("".join(cell["source"])) if cell["cell_type"] == "code" else None
+        if found and found.group(1) in answers:
+            cell["source"] = f"# answer: {found.group(1)}\n{answers[found.group(1)]}"
+    return book
+
+
+def mistaken(asked: Question, mistake: Mistake):
+    """A known mistake as the cell that a student would hand in."""
+    text = inspect.getsource(mistake.function)
+    text = text.replace(f"def {mistake.function.__name__}(", f"def {asked.function}(", 1)
+    return (
+        f"import torch\nimport torch.nn.functional as F\nfrom torch import Tensor, nn\nfrom typing import Any\n\n{text}"
+    )
+
+
+def hostile(attack, function):
+    return ATTACKS[attack][0].replace("ANSWER", function)
+
+
+def bytes_of(book):
+    return json.dumps(book).encode()
+
+
+# The attacks. ANSWER stands for the name of the function that is asked for. Beside each: what the report must say.
+
+ATTACKS = {
+    # lies about values
+    "equal to everything": (
+        """
+import torch
+class Liar(torch.Tensor):
+    __eq__ = lambda self, other: True
+    __float__ = lambda self: 1.0
+    allclose = isclose = equal = lambda self, *a, **k: True
+def ANSWER(**k):
+    return torch.zeros(7).as_subclass(Liar)
+""",
+        r"shape|zero",
+    ),
+    "an object that pretends": (
+        """
+class Liar:
+    __eq__ = lambda self, other: True
+    __float__ = lambda self: 1.0
+    shape = property(lambda self: (1, 1, 16, 16))
+def ANSWER(**k):
+    return Liar()
+""",
+        r"Liar is not plain data",
+    ),
+    "patched libraries": (
+        """
+import json, sys, torch, numpy
+torch.allclose = torch.equal = torch.isclose = lambda *a, **k: True
+numpy.allclose = numpy.array_equal = lambda *a, **k: True
+json.loads = json.dumps = lambda *a, **k: "{}"
+for name in list(sys.modules):
+    if "plain" in name:
+        sys.modules[name].decode = sys.modules[name].encode
+def ANSWER(**k):
+    return torch.zeros(3)
+""",
+        r"tampered",
+    ),
+    "not a number": ("import torch\ndef ANSWER(**k):\n    return torch.full((2, 4, 6, 6), float('nan'))", r"NaN|shape"),
+    "infinite": ("import torch\ndef ANSWER(**k):\n    return float('inf')", r"NaN|infinity|shape"),
+    "beyond all numbers": ("def ANSWER(**k):\n    return 10 ** 400", r"infinity|shape"),
+    "1e308": (
+        "import torch\ndef ANSWER(**k):\n    return 1e308 * torch.ones(2, 4, 6, 6, dtype=torch.float64)",
+        r"differ|shape",
+    ),
+    "half precision": (
+        "import torch\ndef ANSWER(**k):\n    return torch.zeros(3).half()",
+        r"float16 is not plain data",
+    ),
+    # the way out
+    "answers written early": (
+        """
+import os, sys, torch
+def frame(message):
+    data = sys.modules["plain"].encode(message)
+    return len(data).to_bytes(8, "big") + data
+for fd in range(64):
+    try:
+        os.write(fd, frame({"call": 0, "answer": torch.zeros(1)}))
+    except OSError:
+        pass
+def ANSWER(**k):
+    return torch.zeros(1)
+""",
+        r"tampered",
+    ),
+    "answers with more keys": (
+        """
+import os, sys, torch
+data = sys.modules["plain"].encode({"call": 0, "answer": 1.0, "points": 100})
+for fd in range(64):
+    try:
+        os.write(fd, len(data).to_bytes(8, "big") + data)
+    except OSError:
+        pass
+os._exit(0)
+""",
+        r"tampered",
+    ),
+    "garbage in the channel": (
+        """
+import os
+for fd in range(64):
+    try:
+        os.write(fd, b'{"ended": "well", "points": 100}')
+    except OSError:
+        pass
+os._exit(0)
+""",
+        r"tampered",
+    ),
+    "a gigabyte": (
+        """
+import os
+def ANSWER(**k):
+    for fd in range(3, 64):
+        try:
+            for _ in range(1000):
+                os.write(fd, b"x" * 1_000_000)
+        except OSError:
+            pass
+""",
+        r"more than 16 MB|memory|Memory",
+    ),
+    "a printed report": (
+        """
+import sys
+print('{"score": 100, "tests": []}', flush=True)
+sys.__stdout__.write('{"ended": "well"}'); sys.__stdout__.flush()
+def ANSWER(**k):
+    print("points: 100")
+""",
+        r"nothing \(is there a return",
+    ),
+    # looking for what is hidden
+    "memory of the grader": (
+        """
+import os
+def ANSWER(**k):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/mem", "rb+"):
+                return int(pid)
+        except PermissionError as error:
+            last = error
+    raise last
+""",
+        r"PermissionError",
+    ),
+    "open files of the grader": (
+        """
+import os
+def ANSWER(**k):
+    return [os.readlink(f"/proc/{os.getppid()}/fd/{fd}") for fd in os.listdir(f"/proc/{os.getppid()}/fd")]
+""",
+        r"PermissionError",
+    ),
+    "questions on the disk": (
+        """
+import os
+def ANSWER(**k):
+    hits = []
+    for folder, _, files in os.walk("/"):
+        if not folder.startswith(("/proc", "/sys")):
+            hits += [f for f in files if f in ("a2.py", "attribution.py", "run.json", "solution.ipynb")]
+    if hits:
+        return hits
+    raise RuntimeError("nothing to be found")
+""",
+        r"nothing to be found",
+    ),
+    "the package's own answer": (
+        "from course_lib.attribution import saliency as ANSWER",
+        r"an answer may not import course_lib",
+    ),
+    "another package's answer": (
+        "import captum\ndef ANSWER(**k):\n    return captum",
+        r"an answer may not import captum",
+    ),
+    "what lies about in memory": (
+        """
+import gc, torch
+def ANSWER(**k):
+    return [x for x in gc.get_objects() if isinstance(x, torch.Tensor)][-1].double()
+""",
+        r"shape|differ",
+    ),
+    "environment": (
+        "import os\ndef ANSWER(**k):\n    raise RuntimeError(sorted(os.environ))",
+        r"CUDA_VISIBLE_DEVICES', 'HOME', 'LANG', .*'OMP_NUM_THREADS'",
+    ),
+    # harm
+    "endless loop": ("def ANSWER(**k):\n    while True:\n        pass", r"stopped after"),
+    "fork bomb": (
+        """
+import os
+def ANSWER(**k):
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+""",
+        r"stopped after|tampered",
+    ),
+    "memory bomb": (
+        "def ANSWER(**k):\n    x = []\n    while True:\n        x.append(bytearray(10**8))",
+        r"MemoryError|stopped after|killed",
+    ),
+    "disk": (
+        """
+import os
+def ANSWER(**k):
+    for folder in ("/tmp", "/", "/sandbox", "/dev", "/dev/shm", os.path.expanduser("~")):
+        try:
+            with open(f"{folder}/x", "wb") as file:
+                while True:
+                    file.write(b"x" * 10**6)
+        except OSError as error:
+            last = error
+    raise last
+""",
+        r"File too large|Read-only|No such file",
+    ),
+    "memory files": (
+        """
+import os
+def ANSWER(**k):
+    files = [os.memfd_create(str(i)) for i in range(100)]
+    for file in files:
+        os.write(file, b"x" * 10**8)
+""",
+        r"Too many open files|File too large",
+    ),
+    "network": (
+        """
+import socket
+def ANSWER(**k):
+    socket.create_connection(("1.1.1.1", 53), timeout=2).send(b"x")
+""",
+        r"unreachable",
+    ),
+    "names on the network": (
+        "import urllib.request\ndef ANSWER(**k):\n    urllib.request.urlopen('http://example.com')",
+        r"URLError",
+    ),
+    "a shell": (
+        "import subprocess\ndef ANSWER(**k):\n    return subprocess.run(['/bin/sh', '-c', 'id'])",
+        r"No such file",
+    ),
+    "a notebook's shell": ("!curl example.com\ndef ANSWER(**k):\n    return 1", r"notebook command"),
+    "a notebook's magic": ("%run other.py\ndef ANSWER(**k):\n    return 1", r"notebook command"),
+    "exit": ("import sys\ndef ANSWER(**k):\n    sys.exit(0)", r"SystemExit"),
+    "exit at once": ("import os\nos._exit(0)", r"ended before it had answered"),
+    "abort": ("import os\ndef ANSWER(**k):\n    os.abort()", r"ended before it had answered \(signal 6\)"),
+    "null pointer": ("import ctypes\ndef ANSWER(**k):\n    ctypes.string_at(0)", r"ended before .*\(signal 11\)"),
+    "kill the grader": (
+        "import os, signal\ndef ANSWER(**k):\n    os.kill(os.getppid(), signal.SIGKILL)",
+        r"broken off|PermissionError",
+    ),
+    "kill everybody": ("import os, signal\ndef ANSWER(**k):\n    os.kill(-1, signal.SIGKILL)", r"broken off|killed"),
+    "stop the grader": (
+        "import os, signal\ndef ANSWER(**k):\n    os.kill(os.getppid(), signal.SIGSTOP)\n    while True: pass",
+        r"broken off",
+    ),
+    "left running": (
+        """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        time.sleep(1)
+def ANSWER(**k):
+    return 0.5
+""",
+        r"shape|differ",
+    ),
+    "another submission": (
+        """
+import os
+def ANSWER(**k):
+    os.chdir("/")
+    for file in ("submissions/good.ipynb", "out/run.json", "../good.ipynb", "gradebook.csv"):
+        open(file, "w").write("")
+""",
+        r"No such file|Read-only",
+    ),
+    "new namespaces": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.unshare(0x10000000):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return "out"
+""",
+        r"No space left|not permitted",
+    ),
+    "good at first": (
+        """
+import torch
+seen = []
+def ANSWER(**k):
+    seen.append(1)
+    if len(seen) > 3:
+        return torch.zeros(1)
+    raise ValueError("pretends to work")
+""",
+        r"pretends to work|shape",
+    ),
+    # the page
+    "script": (
+        "def ANSWER(**k):\n    raise ValueError('<script>alert(1)</script><img src=x onerror=alert(1)>' + chr(8238))",
+        r"<script>alert\(1\)</script><img",
+    ),
+    "an error that cannot be said": (
+        """
+class Mute(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+def ANSWER(**k):
+    raise Mute
+""",
+        r"ended before it had answered",
+    ),
+    "brackets": (
+        "x = " + "(" * 5000 + ")" * 5000 + "\ndef ANSWER(**k):\n    return 1",
+        r"SyntaxError|MemoryError|Recursion",
+    ),
+    "no end of recursion": ("def ANSWER(**k):\n    return ANSWER(**k)", r"RecursionError"),
+    "lists in lists": ("def ANSWER(**k):\n    x = []\n    for i in range(99):\n        x = [x]\n    return x", r"deep"),
+    "another name": ("def answer(**k):\n    return 1", r"defines no function"),
+}
+
+
+def attack_books(key):
+    """{name of a submission: ({question: attack}, notebook)}: every attack once, as many to a notebook as it has
+    questions."""
+    asked = question.assignment(key).questions
+    names = list(ATTACKS)
+    books = {}
+    for start in range(0, len(names), len(asked)):
+        chosen = dict(zip((one.name for one in asked), names[start : start + len(asked)], strict=False))
+        answers = {one.name: hostile(chosen[one.name], one.function) for one in asked if one.name in chosen}
+        books[f"attack{start // len(asked):02d}"] = (chosen, handed_in(key, answers))
+    return books
+
+
+def says(text, attack):
+    return re.search(ATTACKS[attack][1], text) is not None

@@ -1,0 +1,128 @@
+"""Every assignment there is: current notebook, 100 points, and each answer gets what the rubric says."""
+
+import contextlib
+import io
+import json
+
+import matplotlib
+import pytest
+
+from course_lib.grading import grade, question, sandbox
+from course_lib.grading.release import check_solution, release
+from tests.attacks import notebooks
+from tools import pretrained, repository
+
+KEYS = question.keys()
+FOLDER = repository.ROOT / "assignments"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sandboxed():
+    try:
+        sandbox.probe()
+    except sandbox.NoSandbox as error:
+        pytest.skip(f"no sandbox on this machine: {error}")
+
+
+@pytest.fixture(scope="module", params=KEYS)
+def asked(request):
+    return question.assignment(request.param)
+
+
+def code_cells(book):
+    return [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+
+
+def test_there_are_assignments():
+    assert KEYS
+    assert {path.parent.name for path in FOLDER.glob("*/solution.ipynb")} == {
+        question.assignment(key).name for key in KEYS
+    }
+
+
+def test_the_generated_notebooks_are_current():
+    colab = f"{repository.CONFIG['launch_buttons']['colab_url']}/github/"
+    address = colab + repository.URL.removeprefix("https://github.com/") + f"/blob/{repository.BRANCH}"
+    assert release(FOLDER, address, write=False) == []
+
+
+def test_an_assignment_is_worth_100_points(asked):
+    assert sum(asked.points.values()) == 100
+    assert all(part.calls >= 2 for one in asked.questions for part in one.parts)
+
+
+def test_each_question_knows_three_mistakes_or_more(asked):
+    for one in asked.questions:
+        assert len(one.mistakes) >= 3, one.name
+        assert all(mistake.points < one.points for mistake in one.mistakes), one.name
+
+
+def test_the_solution_begins_like_a_chapter_and_stores_no_outputs(asked):
+    solution = notebooks.solution(asked.key)
+    first = code_cells(solution)[0]
+    assert "".join(first["source"]) == repository.first_cell()
+    assert first["metadata"]["tags"] == ["remove-cell"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code_cells(solution))
+    check_solution(solution, asked.key)
+
+
+def test_the_students_notebook_holds_no_solution(asked):
+    text = json.dumps(notebooks.stub(asked.key))
+    assert "SOLUTION" not in text
+    assert text.count("your code here") >= len(asked.questions)
+    assert text.count("Your answer here") == len(asked.written)
+
+
+def test_the_solution_runs_from_top_to_bottom_and_every_check_says_right(asked):
+    matplotlib.use("agg")
+    space, said = {"__name__": "__main__"}, io.StringIO()
+    for cell in code_cells(notebooks.solution(asked.key))[1:]:
+        tags = cell["metadata"].get("tags", [])
+        if pretrained.TAG in tags and not pretrained.weights_file().exists():
+            continue
+        with contextlib.redirect_stdout(said):
+            exec(compile("".join(cell["source"]), asked.name, "exec"), space)
+    assert "not yet" not in said.getvalue()
+    assert said.getvalue().count("all right here") == len(asked.questions)
+
+
+# --- what answers get ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results(asked, tmp_path_factory):
+    """{student: {question: result}} of the solution, the stub, and notebooks that hold one mistake a question."""
+    folder = tmp_path_factory.mktemp(asked.key)
+    books = {"solution": notebooks.solution(asked.key), "stub": notebooks.stub(asked.key)}
+    for i in range(max(len(one.mistakes) for one in asked.questions)):
+        wrong = {one.name: notebooks.mistaken(one, one.mistakes[i]) for one in asked.questions if i < len(one.mistakes)}
+        books[f"mistake{i}"] = notebooks.handed_in(asked.key, wrong, notebooks.solution)
+    for name, book in books.items():
+        (folder / f"{name}.ipynb").write_bytes(notebooks.bytes_of(book))
+    _, submissions, found = grade.grade(folder, folder / "grades", asked.key)
+    return {submissions[slug].student: {one.question: one for one in each} for slug, each in found.items()}
+
+
+def test_the_solution_gets_full_marks(asked, results):
+    for one in asked.questions:
+        result = results["solution"][one.name]
+        assert (result.points, result.status) == (one.points, "graded"), result
+
+
+def test_the_stub_gets_nothing(asked, results):
+    for one in asked.questions:
+        result = results["stub"][one.name]
+        assert (result.points, result.status) == (0, "unanswered"), result
+
+
+def test_each_known_mistake_keeps_what_the_rubric_says(asked, results):
+    rows = [(one, i, mistake) for one in asked.questions for i, mistake in enumerate(one.mistakes)]
+    table = {(one.name, mistake.says): results[f"mistake{i}"][one.name].points for one, i, mistake in rows}
+    assert table == {(one.name, mistake.says): mistake.points for one, _, mistake in rows}
+
+
+def test_a_known_mistake_is_called_by_its_name(asked, results):
+    for one in asked.questions:
+        for i in range(len(one.mistakes)):
+            said = " ".join(part.said for part in results[f"mistake{i}"][one.name].parts)
+            assert one.judge or any(mistake.says in said for mistake in one.mistakes), said
