@@ -16,7 +16,9 @@ from tools.repository import BOOK, ROOT
 
 HTML = ROOT / "_build" / "html"
 TOC = yaml.safe_load((ROOT / BOOK / "_toc.yml").read_text())
-PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+CHAPTERS = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
+PAGES = [page["file"] for chapter in CHAPTERS for page in [chapter, *chapter.get("sections", [])]]
+PAGES.insert(0, TOC["root"])
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install chromium to test the rendered pages")
