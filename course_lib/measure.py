@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
@@ -32,6 +32,15 @@ def interval(values: Tensor) -> Interval:
         bounds = binomtest(int(values.sum()), n).proportion_ci(method="wilson")
         return Interval(mean, float(bounds.low), float(bounds.high), n)
     half = 1.96 * float(values.double().std()) / n**0.5
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def t_interval(values: Tensor) -> Interval:
+    """Mean and 95 % interval of a few values (n,), by Student's t: for n = 5 it is 2.78 standard errors, not 1.96."""
+    n = len(values)
+    require(n >= 2, f"an interval needs at least 2 values, got {n}")
+    mean, error = float(values.double().mean()), float(values.double().std()) / n**0.5
+    half = float(t.ppf(0.975, n - 1)) * error
     return Interval(mean, mean - half, mean + half, n)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import f_oneway
+from scipy.stats import f_oneway, ttest_1samp
 from sklearn.metrics import jaccard_score
 
 from course_lib import measure
@@ -247,3 +247,12 @@ def test_bad_curves_are_refused(change, message):
     arguments = {"x": torch.ones(1, 3, 10, 10), "label": 1, "heat": torch.zeros(1, 1, 10, 10)} | change
     with pytest.raises(ValueError, match=message):
         measure.deletion(brightness, **arguments)
+
+
+def test_an_interval_of_few_values_is_students():
+    values = torch.tensor([0.1, 0.5, 0.2, 0.4, 0.35])
+    ours = measure.t_interval(values)
+    theirs = ttest_1samp(values.numpy(), 0).confidence_interval()
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-5)
+    with pytest.raises(ValueError, match="at least 2"):
+        measure.t_interval(values[:1])

@@ -11,7 +11,6 @@ import skimage.measure
 import skimage.metrics
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from sklearn.metrics import jaccard_score
 from torch import nn
 from torchvision.models import vgg
@@ -321,15 +320,6 @@ def reproduce(*arguments):
 def rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_an_interval_of_few_values_is_students():
-    values = torch.tensor([0.1, 0.5, 0.2, 0.4, 0.35])
-    ours = table.t_interval(values)
-    theirs = stats.ttest_1samp(values.numpy(), 0).confidence_interval()
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-5)
-    with pytest.raises(ValueError, match="at least 2"):
-        table.t_interval(values[:1])
 
 
 def test_the_table_pairs_the_arms_by_seed(tmp_path, quick, capsys):

@@ -17,10 +17,12 @@ from pathlib import Path
 
 import yaml
 
+from tools import api, lecture, live
 from tools.repository import BOOK, CONFIG, ROOT
 
 VENDOR = ROOT / "vendor"
 OUTPUT = ROOT / "_build"
+GENERATED = {"api": api.page, "lecture": lecture.page}  # pages that are written anew for each build
 
 # npm package and version -> (SHA-512 of its archive, {path in the archive: path below vendor/})
 PACKAGES = {
@@ -97,9 +99,12 @@ def main() -> None:
         settings = config["sphinx"]["config"]
         settings["html_static_path"].remove("../vendor/static")
         del settings["html_extra_path"], settings["mathjax_path"], settings["nb_ipywidgets_js"]
+    for name, page in GENERATED.items():
+        (ROOT / BOOK / f"{name}.md").write_text(page())
     # Always from scratch: no page outlives its source, and every warning is seen again.
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir()
+    live.write(OUTPUT / "live")
     # In the order given: require.js must come before what it loads.
     (OUTPUT / "config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
     jupyter_book = Path(sys.executable).with_name("jupyter-book")

@@ -184,6 +184,12 @@ ROWS = (
         ),
     ),
     Row(
+        "How good is a texture? (not in the lecture)",
+        "10b_how_good_is_a_texture",
+        ("texture.efros_leung", "recipes.synthesize_texture"),
+        ("test_texture::test_windows_are_nearer_to_the_exemplars_than_those_of_scattered_pixels",),
+    ),
+    Row(
         "Style transfer",
         "11_style",
         ("recipes.transfer_style", "recipes.recoloured"),

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from scipy import stats
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from course_lib import models, pixelwise, plotting, world
 from course_lib.errors import require, unknown
-from course_lib.measure import Interval
+from course_lib.measure import Interval, t_interval
 from course_lib.perceptual import PerceptualLoss, untrained_vgg
 from course_lib.pixelwise import TASKS, Task
 from course_lib.reproduce import runs
@@ -198,15 +197,6 @@ class _Store:
 
 
 # ---------------------------------------------------------------- the table
-
-
-def t_interval(values: Tensor) -> Interval:
-    """Mean and 95 % interval of a few values (n,), by Student's t: for n = 5 it is 2.78 standard errors, not 1.96."""
-    n = len(values)
-    require(n >= 2, f"an interval needs at least 2 values, got {n}")
-    mean, error = float(values.double().mean()), float(values.double().std()) / n**0.5
-    half = float(stats.t.ppf(0.975, n - 1)) * error
-    return Interval(mean, mean - half, mean + half, n)
 
 
 def summary(runs: Sequence[Run], tasks: Sequence[str], seeds: int) -> list[dict[str, Any]]:

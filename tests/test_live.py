@@ -1,0 +1,542 @@
+"""The live page: its network against PyTorch, and the page itself, driven in a browser."""
+
+import base64
+import functools
+import http.server
+import io
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from course_lib import adversarial, attribution, world
+from course_lib.taps import Taps, receptive_field
+from tools import live
+from tools.repository import ROOT
+
+HTML = ROOT / "_build" / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LAYERS = [f"{kind}{i}" for i in range(1, 6) for kind in ("conv", "relu", "pool") if kind != "pool" or i in (1, 2, 5)]
+LAYERS += ["fc6", "relu6", "fc7", "relu7", "fc8"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install chromium to test the live page")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+# ---------------------------------------------------------------- the arithmetic, against PyTorch
+
+CODEC = """
+const floats = text => new Float32Array(live.bytes(text).buffer);
+const text = values => {
+    const bytes = new Uint8Array(Float32Array.from(values).buffer);
+    let binary = "";
+    for (let i = 0; i < bytes.length; i += 4096) binary += String.fromCharCode(...bytes.subarray(i, i + 4096));
+    return btoa(binary);
+};
+const picture = text => ({ values: floats(text), channels: 3, height: 96, width: 96 });
+"""
+
+
+class InBrowser:
+    """What the page's scripts compute, in numpy."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def __call__(self, expression, x, **arguments):
+        """The value of a JavaScript expression of `picture`, `network` and the arguments."""
+        values = base64.b64encode(x.numpy().astype("<f4").tobytes()).decode()
+        names = ", ".join(arguments)
+        return self.page.evaluate(
+            f"([pixels, {{ {names} }}]) => {{ const x = picture(pixels); return {expression}; }}", [values, arguments]
+        )
+
+    def array(self, expression, x, **arguments):
+        return self.decoded(self(f"text({expression})", x, **arguments))
+
+    @staticmethod
+    def decoded(text):
+        return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f4").copy())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live")
+    live.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_browser(browser, written):
+    """The network as the page loads it, on an empty page that was opened as a file."""
+    scripts = [f'<script src="static/live/{name}"></script>' for name in live.SCRIPTS if name != "page.js"]
+    (written / "empty.html").write_text(f"<!doctype html>{''.join(scripts)}<script>{CODEC}</script>")
+    page = browser.new_page()
+    page.goto((written / "empty.html").as_uri())
+    page.evaluate("async () => { globalThis.network = await live.load(() => {}); }")
+    yield InBrowser(page)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(scenes):
+    """Four drawn scenes, noise, and the faint noise that leaves most units near their threshold."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 3, 96, 96, generator=generator)
+    return torch.cat([scenes.images[:4], noise, 0.5 + 0.01 * (noise - 0.5)])
+
+
+@pytest.fixture(scope="module")
+def exact(coursenet):
+    """CourseNet in double precision: where it is sure, 1 - p is lost in PyTorch's single."""
+    return deepcopy(coursenet).double()
+
+
+def deviation(found, true):
+    """The largest error, relative to the largest of the true values."""
+    assert found.shape == true.shape
+    return float((found - true).abs().max() / true.abs().max())
+
+
+def test_the_weights_arrive_bit_for_bit(in_browser, coursenet, scenes):
+    everything = "[...network.layers].filter(l => l.outputs).flatMap(l => [...l.weights, ...l.bias])"
+    found = in_browser.array(everything, scenes.images[:1])
+    assert torch.equal(found, torch.cat([p.flatten() for p in coursenet.parameters()]))
+
+
+def test_every_layer_is_pytorchs(in_browser, coursenet, pictures):
+    for x in pictures.split(1):
+        maps = in_browser("Object.entries(network.forward(x)).map(([k, m]) => [k, text(m.values)])", x)
+        maps = {name: in_browser.decoded(text) for name, text in maps}
+        assert list(maps) == ["input", *LAYERS]
+        with torch.no_grad():
+            true = Taps(coursenet, *LAYERS)(x)
+        for name in LAYERS:
+            assert deviation(maps[name], true[name].flatten()) < 1e-4, name
+
+
+def slope(net, x, label):
+    x = x.double().requires_grad_()
+    (found,) = torch.autograd.grad(F.cross_entropy(net(x), torch.tensor([label])), x)
+    return found
+
+
+def test_the_slope_is_pytorchs(in_browser, exact, pictures):
+    for x in pictures.split(1):
+        for label in (0, 7):
+            found = in_browser.array("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
+            assert deviation(found, slope(exact, x, label).flatten()) < 1e-4
+
+
+def test_the_slope_is_right_where_the_network_is_sure(in_browser, exact, scenes):
+    x, label = scenes.images[:1], int(scenes.labels[0])
+    assert exact(x.double()).softmax(1)[0, label] > 0.999
+    found = in_browser.array("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
+    assert deviation(found, slope(exact, x, label).flatten()) < 1e-4
+
+
+def test_a_push_is_a_fast_gradient_sign_step(in_browser, exact, scenes):
+    x, label, epsilon = scenes.images[1:2], int(scenes.labels[1]), 6 / 255
+    expression = "live.signStep(x, live.crossEntropySlope(network, network.forward(x), label), epsilon).values"
+    found = in_browser.array(expression, x, label=label, epsilon=epsilon).view_as(x)
+    true = adversarial.fgsm(exact, x.double(), label, epsilon, anyway=True)
+    clear = slope(exact, x, label).abs() > 1e-4 * slope(exact, x, label).abs().max()
+    assert clear.float().mean() > 0.9
+    assert (found - true)[clear].abs().max() < 1e-6
+    assert (found - x).abs().max() < epsilon + 1e-6 and 0 <= found.min() and found.max() <= 1
+
+
+def test_random_signs_are_fair_and_always_the_same(in_browser, scenes):
+    signs = in_browser.array("live.randomSigns(27648)", scenes.images[:1])
+    assert set(signs.tolist()) == {-1, 1}
+    assert abs(float(signs.mean())) < 4 / 27648**0.5
+    assert abs(float((signs[1:] * signs[:-1]).mean())) < 4 / 27648**0.5
+    assert torch.equal(in_browser.array("live.randomSigns(27648)", scenes.images[:1]), signs)
+
+
+def test_the_occlusion_map_is_that_of_chapter_5(in_browser, coursenet, scenes):
+    x, label = scenes.images[2:3], int(scenes.labels[2])
+    steps = "const steps = [...live.occlusion(network, x, label)]"
+    run = f"(() => {{ {steps}; return [text(live.spread(steps, x)), steps.map(s => [s.fall, s.winner])]; }})()"
+    heat, positions = in_browser(run, x, label=label)
+    assert deviation(in_browser.decoded(heat), attribution.occlusion(coursenet, x, label, 16, 8).flatten()) < 1e-4
+    covered = x.repeat(121, 1, 1, 1)
+    for i in range(121):
+        top, left = 8 * (i // 11), 8 * (i % 11)
+        covered[i, :, top : top + 16, left : left + 16] = 0.5
+    with torch.no_grad():
+        logits = coursenet(covered)
+        falls = coursenet(x)[0, label] - logits[:, label]
+    assert deviation(torch.tensor([fall for fall, _ in positions]), falls) < 1e-4
+    assert [winner for _, winner in positions] == logits.argmax(1).tolist()
+
+
+def test_softmax_bears_large_logits(in_browser, scenes):
+    found = in_browser("live.softmax([1000, 999, -1000])", scenes.images[:1])
+    assert np.allclose(found, torch.tensor([1000.0, 999, -1000]).softmax(0))
+
+
+def test_weights_that_do_not_fit_are_refused(in_browser, scenes):
+    made = "new live.Network(network.layers, new Float32Array(7), 0, 1)"
+    message = in_browser(
+        f"(() => {{ try {{ {made}; }} catch (error) {{ return error.message; }} }})()", scenes.images[:1]
+    )
+    assert re.fullmatch(r"the layers take \d+ weights, got 7", message)
+
+
+def test_the_fields_and_layers_are_the_networks(in_browser, coursenet, scenes):
+    for layer in in_browser("live.facts.layers", scenes.images[:1]):
+        field = receptive_field(coursenet, layer["name"])
+        assert layer["field"] == {"size": field.size, "step": field.stride, "start": field.start}
+
+
+# ---------------------------------------------------------------- the page, driven
+
+
+class Driven:
+    """The live page, open, with what it asked for and what went wrong."""
+
+    def __init__(self, page, address):
+        self.page, self.outside, self.complaints = page, [], []
+        page.on(
+            "request", lambda r: None if r.url.startswith(("data:", "blob:", address)) else self.outside.append(r.url)
+        )
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda m: self.complaints.append(f"{m.text} {m.location}") if m.type == "error" else None)
+        page.goto(f"{address}/live.html")
+        page.wait_for_selector(".live-ready", timeout=120_000)
+
+    def part(self, name):
+        return self.page.locator(f"#live [data-{name}]")
+
+    def scores(self, table="scores"):
+        """{class: (probability, logit)} as the page shows them."""
+        rows = self.page.eval_on_selector_all(
+            f"#live [data-{table}] tbody tr", "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        )
+        return {
+            name: (float(p.removesuffix("\u00a0%")) / 100, float(z.replace("\u2212", "-"))) for name, _, p, z in rows
+        }
+
+    def logits(self, table="scores"):
+        return [logit for _, logit in self.scores(table).values()]
+
+    def choose(self, i):
+        self.part("scenes").locator("button").nth(i).click()
+
+    def says(self, words, part="status"):
+        found = self.part(part).filter(has_text=words)
+        found.wait_for(timeout=120_000)
+        return found.text_content()
+
+    def brush(self, colour):
+        self.page.get_by_role("radio", name=colour, exact=True).check(force=True)
+
+    def drag(self):
+        box = self.part("picture").bounding_box()
+        self.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.6, steps=4)
+        self.page.mouse.up()
+
+    def until(self, condition):
+        """Wait until the page shows other logits, say, than it did."""
+        for _ in range(600):
+            if condition():
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("the page did not change in a minute")
+
+
+@pytest.fixture(scope="module")
+def html():
+    if not (HTML / "live.html").exists():
+        subprocess.run([sys.executable, "-m", "tools.build_book"], cwd=ROOT, check=True)
+    return HTML
+
+
+@pytest.fixture(scope="module", params=["file", "http"])
+def address(request, html):
+    if request.param == "file":
+        yield html.as_uri()
+        return
+    handler = functools.partial(QuietHandler, directory=html)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def driven(browser, address):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield Driven(context.new_page(), address)
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def shown(coursenet):
+    """The page's scenes, their labels and logits."""
+    images, labels = live.scenes(coursenet)
+    with torch.no_grad():
+        return images, labels, coursenet(images)
+
+
+def test_the_scenes_are_ten_right_ones_and_two_wrong_ones(shown):
+    _, labels, logits = shown
+    assert labels[:10].tolist() == list(range(10))
+    assert (logits.argmax(1) == labels).tolist() == 10 * [True] + 2 * [False]
+
+
+def test_a_chosen_scene_has_pytorchs_scores(driven, shown):
+    _, labels, logits = shown
+    for i in (6, 10):  # one that is right, one that is wrong
+        driven.choose(i)
+        driven.says(f"The network says {world.SHAPES[logits[i].argmax()]}")
+        assert f"The truth: {world.SHAPES[labels[i]]}." in driven.part("status").text_content()
+        scores = driven.scores()
+        assert list(scores) == list(world.SHAPES)
+        found = torch.tensor(list(scores.values()))
+        assert (found[:, 1] - logits[i]).abs().max() < 0.0501  # one digit is shown
+        assert (found[:, 0] - logits[i].softmax(0)).abs().max() < 0.000501
+        pressed = driven.part("scenes").locator("[aria-pressed=true]")
+        assert pressed.count() == 1 and pressed.text_content().strip().startswith(world.SHAPES[labels[i]])
+
+
+def test_without_a_brush_nothing_is_drawn(driven):
+    driven.choose(0)
+    driven.brush("no brush")
+    before = driven.logits()
+    driven.drag()
+    driven.page.wait_for_timeout(300)
+    assert driven.logits() == before
+
+
+def test_a_stroke_changes_the_answer_and_undo_takes_it_back(driven):
+    driven.choose(0)
+    before = driven.logits()
+    driven.brush("black")
+    driven.drag()
+    driven.until(lambda: driven.logits() != before)
+    assert driven.part("scenes").locator("[aria-pressed=true]").count() == 0
+    driven.part("undo").click()
+    driven.until(lambda: driven.logits() == before)
+
+
+def test_the_brush_obeys_the_keyboard(driven):
+    driven.choose(0)
+    driven.brush("white")
+    before = driven.logits()
+    driven.part("picture").focus()
+    for key in ("ArrowLeft", "ArrowUp", "ArrowUp", " "):
+        driven.page.keyboard.press(key)
+    assert driven.part("cursor").is_visible()
+    driven.until(lambda: driven.logits() != before)
+
+
+def test_a_filled_picture_is_what_pytorch_sees(driven, coursenet):
+    driven.brush("teal")
+    driven.part("fill").click()
+    teal = (world.PALETTE[world.COLOURS.index("teal")] * 255).round() / 255
+    with torch.no_grad():
+        logits = coursenet(teal[None, :, None, None].expand(1, 3, 96, 96))[0]
+    assert np.allclose(driven.logits(), logits, atol=0.0501)
+
+
+def upload(driven, pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    driven.part("upload").set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+
+
+@pytest.mark.parametrize("form", ["as it is", "twice as large", "with margins"])
+def test_an_uploaded_picture_is_cut_and_shrunk_to_96_pixels(driven, shown, form):
+    images, _, logits = shown
+    driven.choose(0)
+    before = driven.logits()
+    pixels = (images[3] * 255).byte().permute(1, 2, 0).numpy()
+    if form == "twice as large":
+        pixels = pixels.repeat(2, 0).repeat(2, 1)
+    if form == "with margins":
+        pixels = np.pad(pixels, ((0, 0), (30, 30), (0, 0)))
+    upload(driven, pixels)
+    driven.until(lambda: driven.logits() != before)
+    assert np.allclose(driven.logits(), logits[3], atol=0.0501)
+
+
+def test_a_file_that_is_no_picture_is_named_and_changes_nothing(driven):
+    driven.choose(1)
+    driven.says("says square")
+    before = driven.logits()
+    driven.part("upload").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
+    driven.says("notes.txt is not a picture")
+    assert driven.logits() == before
+
+
+def test_every_layer_shows_its_maps(driven, coursenet, shown):
+    driven.choose(3)
+    with torch.no_grad():
+        maps = Taps(coursenet, *LAYERS)(shown[0][3:4])
+    buttons = driven.part("grid").get_by_role("radio")
+    for layer in LAYERS:
+        driven.part("layer").select_option(layer)
+        found = maps[layer][0]
+        assert buttons.count() == len(found)
+        strongest = int(found.reshape(len(found), -1).amax(1).argmax())
+        assert buttons.nth(strongest).get_attribute("aria-checked") == "true"
+        label = buttons.nth(strongest).get_attribute("aria-label")
+        assert float(label.rsplit(" ", 1)[1]) == pytest.approx(float(found.max()), abs=0.0501)
+
+
+def test_a_map_is_chosen_by_a_click_or_by_arrows(driven):
+    driven.part("layer").select_option("relu2")
+    buttons = driven.part("grid").get_by_role("radio")
+    before = driven.part("large").evaluate("canvas => canvas.toDataURL()")
+    buttons.nth(20).click()
+    assert "relu2, channel 20:" in driven.part("map-text").text_content()
+    assert "27 × 27 pixels" in driven.part("map-text").text_content()
+    driven.page.keyboard.press("ArrowRight")
+    assert "relu2, channel 21:" in driven.part("map-text").text_content()
+    assert driven.page.evaluate("document.activeElement.getAttribute('aria-checked')") == "true"
+    assert driven.part("large").evaluate("canvas => canvas.toDataURL()") != before
+    assert driven.page.url.endswith("live.html")
+
+
+def test_the_slider_fools_the_network_as_fgsm_does(driven, coursenet, shown):
+    images, _, logits = shown
+    driven.choose(3)
+    driven.part("epsilon").fill("4")
+    driven.says("Every value moved by at most 4/255", "pushed-text")
+    with torch.no_grad():
+        pushed = coursenet(adversarial.fgsm(coursenet, images[3:4], 3, 4 / 255))[0]
+    assert f"says {world.SHAPES[pushed.argmax()]}" in driven.part("pushed-text").text_content()
+    assert "it said star" in driven.part("pushed-text").text_content()
+    # The package's slope is in single precision, which turns some signs where the network is as sure as here.
+    assert np.allclose(driven.logits("pushed-scores"), pushed, atol=0.3)
+    driven.page.get_by_role("radio", name="along random signs").check()
+    driven.says("along random signs: the network says star", "pushed-text")
+    assert np.allclose(driven.logits("pushed-scores"), logits[3], atol=2)
+    driven.part("epsilon").fill("0")
+    driven.says("Nothing is changed yet", "pushed-text")
+    assert driven.logits("pushed-scores") == driven.logits()
+
+
+def test_the_patch_walks_and_can_be_stopped(driven, coursenet, shown):
+    driven.choose(9)
+    driven.part("walk").click()
+    assert driven.part("walk").text_content() == "Stop"
+    driven.until(lambda: (driven.part("walked").get_attribute("value") or "0") != "0")
+    driven.part("walk").click()
+    assert driven.part("walk").text_content() != "Stop" and driven.part("walked").is_hidden()
+    if driven.page.url.startswith("http"):  # once is enough: the walk is long on a busy machine
+        driven.part("walk").click()
+        text = driven.says("The logit of drop falls most", "heat-text")
+        grid = attribution.occlusion_grid(coursenet, shown[0][9:10], 9, 16, 8, score="logit")
+        assert f"by {float(shown[2][9, 9] - grid.min()):.1f}," in text
+        assert "At 10 of 121 positions" in text
+        driven.choose(8)
+        assert driven.part("heat-text").text_content() == ""
+
+
+def test_everything_has_a_name_for_those_who_listen(driven):
+    """Chromium's own names of the controls and pictures."""
+    lines = driven.page.locator("#live .live-app").aria_snapshot().splitlines()
+    roles = "button|radio|slider|combobox|checkbox|img|application|progressbar|radiogroup|group|table"
+    parts = [line.strip(" -'") for line in lines if re.match(rf"\s*- '?({roles})\b", line)]
+    assert len(parts) > 100
+    assert [part for part in parts if not re.match(r'\w+ ".+"', part) and not part.startswith("table")] == []
+
+
+def test_no_error_and_no_request_to_another_machine(driven):
+    # Of every page of the theme: sphinx-thebe declares a constant twice, no colour mode is stored at a first visit, a
+    # browser does not load fonts beside a file, and the book has no icon.
+    known = r"THEBE_JS_URL|Got invalid theme mode|/webfonts/|/favicon.ico"
+    assert [c for c in driven.complaints if not re.search(known, c)] == []
+    if not (HTML / "_static" / "mathjax").exists():
+        pytest.skip("NOT SELF-CONTAINED: the book was built without npm, and its pages load MathJax from the network")
+    assert driven.outside == []
+
+
+def test_nothing_sticks_out_of_a_phone(driven):
+    driven.page.set_viewport_size({"width": 360, "height": 740})
+    driven.page.wait_for_timeout(200)
+    assert driven.page.evaluate("document.documentElement.scrollWidth") <= 360
+    driven.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_on_paper_the_recorded_version_stands(driven):
+    recorded, app = driven.page.locator(".live-recorded"), driven.page.locator(".live-app")
+    assert app.is_visible() and recorded.is_hidden()
+    driven.page.emulate_media(media="print")
+    assert app.is_hidden() and recorded.is_visible()
+    driven.page.emulate_media(media="screen")
+
+
+# ---------------------------------------------------------------- without scripts, without motion
+
+
+def test_without_scripts_the_recorded_version_stands(browser, html):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "live.html").as_uri())
+    recorded = page.locator(".live-recorded")
+    assert recorded.is_visible()
+    pictures = recorded.get_by_role("img")
+    assert pictures.count() == 10
+    assert all(len(picture.get_attribute("alt")) > 30 for picture in pictures.all())
+    assert "star" in recorded.locator(".live-winner").text_content()
+    context.close()
+
+
+def test_the_recorded_pushes_are_what_the_network_says(written, coursenet, shown):
+    text = (written / "recorded.html").read_text()
+    for step in live.EPSILONS:
+        with torch.no_grad():
+            said = coursenet(adversarial.fgsm(coursenet, shown[0][3:4], 3, step / 255))[0].softmax(0)
+        assert f"ε = {step}/255: {world.SHAPES[said.argmax()]}, {100 * said.max():.0f}\u00a0%" in text
+
+
+def test_the_patch_does_not_jump_about_for_those_who_want_no_motion(browser, html):
+    context = browser.new_context(reduced_motion="reduce")
+    driven = Driven(context.new_page(), html.as_uri())
+    before = driven.part("covered").evaluate("canvas => canvas.toDataURL()")
+    driven.part("walk").click()
+    driven.until(lambda: int(driven.part("walked").get_attribute("value") or 0) >= 3)
+    assert driven.part("covered").evaluate("canvas => canvas.toDataURL()") == before
+    context.close()
+
+
+def test_a_missing_part_is_named_and_the_recorded_version_stays(browser, html):
+    page = browser.new_page()
+    page.route("**/weights-3.js", lambda route: route.abort())
+    page.goto((html / "live.html").as_uri())
+    page.get_by_text("The network could not be loaded (weights-3.js is missing)").wait_for()
+    assert page.locator(".live-recorded").is_visible()
+    page.close()
+
+
+def test_only_this_page_loads_the_network(html):
+    users = [page.name for page in html.glob("*.html") if "_static/live/" in page.read_text()]
+    assert users == ["live.html"]
