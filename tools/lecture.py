@@ -192,7 +192,7 @@ ROWS = (
     Row(
         "Style transfer",
         "11_style",
-        ("recipes.transfer_style", "recipes.recoloured"),
+        ("recipes.transfer_style",),
         ("test_style::test_content_stays_and_style_comes",),
     ),
     Row(
