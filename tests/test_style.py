@@ -131,10 +131,12 @@ def test_large_structure_needs_the_small_copies(untrained):
     assert strength(coarse) > 0.8 > strength(fine)
 
 
-def test_the_histogram_is_matched_where_asked(untrained, cat):
-    plain, matched = (texture(untrained, cat, histogram=h, steps=1).image for h in (False, True))
-    errors = [(x.flatten(2).sort().values - cat.flatten(2).sort().values).abs().mean() for x in (matched, plain)]
-    assert errors[0] < 0.003 and errors[1] > 5 * errors[0]
+def test_the_histogram_is_matched_where_asked(untrained, cat, stripes):
+    for exemplar in (cat, stripes):  # of many values, and of five
+        plain, matched = (texture(untrained, exemplar, histogram=h, steps=1).image for h in (False, True))
+        assert torch.equal(matched.flatten(2).sort().values, exemplar.flatten(2).sort().values)
+        assert (matched - plain).abs().mean() < 0.1  # by rank: dark stays dark
+    assert texture(untrained, cat, size=(40, 30), histogram=True, steps=1).image.shape == (1, 3, 40, 30)
 
 
 def test_random_filters_of_several_sizes_make_textures(stripes):

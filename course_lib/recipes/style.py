@@ -6,7 +6,6 @@ from math import ceil, log2
 from typing import Any
 
 import torch
-from skimage.exposure import match_histograms
 from torch import Tensor, nn
 
 from course_lib.energy import Energy, distance, gram_distance, gram_matrix
@@ -73,8 +72,7 @@ def synthesize_texture(
     found = _coarse_to_fine(problem, _sizes(shape, coarsest), noise, steps=steps, optimizer=optimizer, **options)
     if not histogram:
         return found
-    matched = match_histograms(found.image[0].cpu().numpy(), exemplar[0].cpu().numpy(), channel_axis=0)
-    return Preimage(torch.from_numpy(matched)[None].to(found.image), found.energy, found.interrupted)
+    return Preimage(_with_histogram(found.image, exemplar), found.energy, found.interrupted)
 
 
 def transfer_style(
@@ -270,6 +268,14 @@ def _thrown_together(x: Tensor, size: Size, seed: int) -> Tensor:
     colours = x[0].flatten(1)  # (3, h w)
     drawn = torch.randint(colours.shape[1], (size[0] * size[1],), generator=torch.Generator().manual_seed(seed))
     return colours[:, drawn.to(colours.device)].view(1, 3, *size)
+
+
+def _with_histogram(x: Tensor, exemplar: Tensor) -> Tensor:
+    """Each channel of x with the exemplar's values, from dark to light; exact, also where there are but few values."""
+    order, values = x.flatten(2).argsort(2), exemplar.flatten(2).sort(2).values
+    n, m = order.shape[2], values.shape[2]
+    ranks = ((torch.arange(n, device=x.device) + 0.5) * m / n).long()
+    return torch.empty_like(x.flatten(2)).scatter_(2, order, values[..., ranks]).view_as(x)
 
 
 def _sizes(size: Size, coarsest: int | None) -> list[Size]:
