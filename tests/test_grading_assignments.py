@@ -73,6 +73,7 @@ def test_the_students_notebook_holds_no_solution(asked):
     assert text.count("Your answer here") == len(asked.written)
 
 
+@pytest.mark.timeout(1800)  # a whole notebook: a minute of one core, more on a busy machine
 def test_the_solution_runs_from_top_to_bottom_and_every_check_says_right(asked):
     matplotlib.use("agg")
     space, said = {"__name__": "__main__"}, io.StringIO()
