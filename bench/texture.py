@@ -67,7 +67,7 @@ def each(run: Callable[[], object]) -> float:
     return Counted.seconds / Counted.evaluations
 
 
-def plain_efros_leung(exemplar: Tensor, side: int, window: int) -> None:
+def plain_efros_leung(exemplar: Tensor, window: int) -> None:
     """Loops over pixels and candidates, as one would write them first: the time of one new pixel in the middle."""
     e, reach = exemplar[0].permute(1, 2, 0).tolist(), window // 2
     height, width = len(e), len(e[0])
@@ -131,7 +131,7 @@ def main() -> None:
 
     small = resize(data.photograph("coffee", 224), (64, 64)).clamp(0, 1)
     ours = seconds(lambda: texture.efros_leung(small, (128, 128), 15, progress=False))
-    pixel = seconds(lambda: plain_efros_leung(small, 128, 15))
+    pixel = seconds(lambda: plain_efros_leung(small, 15))
     print(
         f"Efros-Leung, 64 to 128 px, window 15: {ours:.1f} s; plain Python {pixel * 128**2:.0f} s by one pixel's time"
     )

@@ -17,7 +17,7 @@ from torchvision.transforms.functional import gaussian_blur
 from course_lib import incremental
 from course_lib.energy import activation
 from course_lib.errors import check_choice, check_pictures, require, unknown
-from course_lib.taps import Taps, receptive_field, relu_backward
+from course_lib.taps import Enough, Taps, receptive_field, relu_backward
 
 FILLS = ("grey", "blur", "noise", "inpaint")
 SCORES = ("logit", "probability")
@@ -207,19 +207,15 @@ def _first_linear(net: nn.Module, x: Tensor, b: Tensor) -> str:
     return layer if torch.allclose(half_way, (at_b + at_x) / 2, rtol=1e-3, atol=1e-4) else ""
 
 
-class _Enough(BaseException):
-    """The layer has answered. Not an Exception, so that no network catches it on the way."""
-
-
 def _front(net: nn.Module, layer: str, x: Tensor) -> Tensor:
     """What the layer answers the first time that it runs; nothing behind it is run."""
     answers: list[Tensor] = []
 
     def leave(output: Tensor) -> None:
         answers.append(output)
-        raise _Enough
+        raise Enough
 
-    with suppress(_Enough), _hook(net, layer, leave):
+    with suppress(Enough), _hook(net, layer, leave):
         net(x)
     return answers[0]
 

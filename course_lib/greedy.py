@@ -32,7 +32,10 @@ def from_white_noise(net: nn.Module, layer: str, x: Tensor, *, evaluations: int 
 def _descend(features: Taps, picture: Tensor, image: Unbounded, evaluations: int) -> Tensor:
     with torch.no_grad():
         code = features(picture)
-    return minimize(features, distance(code), image, steps=1, optimizer=lbfgs(evaluations), progress=False).image
+    found = minimize(features, distance(code), image, steps=1, optimizer=lbfgs(evaluations), progress=False)
+    if found.interrupted:  # the loop took the Ctrl-C, and what it had would pass for a finished inversion
+        raise KeyboardInterrupt
+    return found.image
 
 
 def lbfgs(evaluations: int) -> MakeOptimizer:

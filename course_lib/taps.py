@@ -52,9 +52,9 @@ class Taps(nn.Module):
                 last = len(found) + 1 == len(self._tapped) and "" not in self.layers
                 found[layer] = output.clone() if layer in self._overwritten and not last else output
                 if last:
-                    raise _Enough
+                    raise Enough
 
-        with suppress(_Enough):
+        with suppress(Enough):
             self._run(x, record)
         return {layer: found[layer] for layer in self.layers}
 
@@ -87,8 +87,8 @@ class Taps(nn.Module):
                 hook.remove()
 
 
-class _Enough(BaseException):
-    """Every tapped layer has answered. Not an Exception, so that no network catches it on the way."""
+class Enough(BaseException):
+    """What was wanted of a forward pass is there. Not an Exception, so that no network catches it on the way."""
 
 
 class _RuledReLU(torch.autograd.Function):

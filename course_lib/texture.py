@@ -167,15 +167,15 @@ def wei_levoy(
     with tqdm(total=levels, disable=not progress, desc="levels", leave=False) as bar:
         for level in reversed(range(levels)):
             side = size[0] >> level, size[1] >> level
-            noise = _noise(pyramid[level], side, generator)
+            noise = scattered(pyramid[level], side, generator)
             result = _scan(pyramid[level], noise, window, coarse)
             coarse = (pyramid[level], result)
             bar.update()
     return result
 
 
-def _noise(exemplar: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Pixels of the exemplar, scattered: white noise with its histogram."""
+def scattered(exemplar: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Pixels of the exemplar (1, 3, h, w) drawn at random: white noise (1, 3, *size) with its colours."""
     colours = exemplar[0].flatten(1)  # (3, h w)
     drawn = torch.randint(colours.shape[1], (size[0] * size[1],), generator=generator)
     return colours[:, drawn.to(colours.device)].view(1, 3, *size)

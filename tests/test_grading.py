@@ -25,15 +25,6 @@ KEY = "a2"
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(scope="module")
-def sandboxed():
-    try:
-        sandbox.probe()
-    except sandbox.NoSandbox as error:
-        assert not os.environ.get("CI"), f"continuous integration must have a sandbox: {error}"
-        pytest.skip(f"no sandbox on this machine: {error}")
-
-
 def book(*cells, **more):
     made = [{"cell_type": kind, "source": text, "metadata": {}, "outputs": []} for kind, text in cells]
     return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5, **more}).encode()

@@ -7,7 +7,7 @@ import json
 import matplotlib
 import pytest
 
-from course_lib.grading import grade, question, sandbox
+from course_lib.grading import grade, question
 from course_lib.grading.release import check_solution, release
 from tests.attacks import notebooks
 from tools import pretrained, repository
@@ -16,12 +16,7 @@ KEYS = question.keys()
 FOLDER = repository.ROOT / "assignments"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def sandboxed():
-    try:
-        sandbox.probe()
-    except sandbox.NoSandbox as error:
-        pytest.skip(f"no sandbox on this machine: {error}")
+pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 @pytest.fixture(scope="module", params=KEYS)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from course_lib.grading import grade, question, report, sandbox
+from course_lib.grading import grade, question, report
 from tests.attacks import notebooks
 
 KEY = "a2"
@@ -16,12 +16,7 @@ CASES = [(name, asked, attack) for name, (chosen, _) in BOOKS.items() for asked,
 BESIDE = "a good neighbour"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def sandboxed():
-    try:
-        sandbox.probe()
-    except sandbox.NoSandbox as error:
-        pytest.skip(f"no sandbox on this machine: {error}")
+pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 def impatient(key):

@@ -158,7 +158,7 @@ def test_wei_levoy_does_what_plain_loops_do(levels, generator):
     coarse_exemplar = coarse = None
     for level in reversed(range(levels)):
         small = F.avg_pool2d(exemplar, 2**level)
-        noise = texture._noise(small, (8 >> level, 12 >> level), draws)[0].double().numpy()
+        noise = texture.scattered(small, (8 >> level, 12 >> level), draws)[0].double().numpy()
         small = small[0].double().numpy()
         coarse = scanned(small, noise, 3, coarse_exemplar, coarse)
         coarse_exemplar = small
@@ -166,7 +166,7 @@ def test_wei_levoy_does_what_plain_loops_do(levels, generator):
 
 
 def test_the_noise_has_the_exemplars_colours(brick, generator):
-    noise = texture._noise(brick, (50, 60), generator)
+    noise = texture.scattered(brick, (50, 60), generator)
     assert noise.shape == (1, 3, 50, 60) and colours(noise) <= colours(brick)
     assert abs(float(noise.mean() - brick.mean())) < 0.01 and abs(float(noise.std() - brick.std())) < 0.01
 

@@ -198,8 +198,8 @@ ROWS = (
     Row(
         "Random weights (seed 000)",
         "12_random_weights",
-        ("models.load", "recipes.invert"),
-        ("test_style::test_scaled_correlations_do_not_depend_on_the_scale_of_a_network",),
+        ("models.load", "greedy.greedy_weights"),
+        ("test_random_weights::test_the_first_convolution_is_the_best_of_its_draws_by_a_plain_loop",),
     ),
     Row(
         "Generic perceptual loss (seed 004)",

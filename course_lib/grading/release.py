@@ -10,7 +10,7 @@ from course_lib.errors import require
 from course_lib.grading import question as questions
 from course_lib.grading.notebook import MARKS
 
-TODO = 'raise NotImplementedError("your code here")'
+STUB = 'raise NotImplementedError("your code here")'
 WRITE = "*Your answer here.*"
 BEGIN, END = re.compile(r"^(\s*)# BEGIN SOLUTION\s*$"), re.compile(r"^\s*# END SOLUTION\s*$")
 WORDS = re.compile(r"<!-- BEGIN SOLUTION -->.*?<!-- END SOLUTION -->", re.DOTALL)
@@ -43,7 +43,7 @@ def without_solution(text: str) -> str:
         if begin := BEGIN.match(line):
             require(not inside, f"a solution begins within another one: {line!r}")
             inside = True
-            lines.append(begin.group(1) + TODO)
+            lines.append(begin.group(1) + STUB)
         elif END.match(line):
             require(inside, f"a solution ends that did not begin: {line!r}")
             inside = False

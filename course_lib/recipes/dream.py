@@ -13,7 +13,7 @@ from course_lib.errors import check_pictures, require
 from course_lib.images import Pixels, resize
 from course_lib.models import Network
 from course_lib.optimizers import Steepest, per_picture
-from course_lib.preimage import MakeOptimizer, Preimage, minimize
+from course_lib.preimage import MakeOptimizer, Preimage, joined, minimize
 from course_lib.tiles import Tiled
 
 GENTLE: MakeOptimizer = partial(torch.optim.Adam, lr=0.01)  # for pictures that should stay near their start
@@ -71,8 +71,8 @@ def deepdream(
         if found[-1].interrupted:
             break
     picture = (x + resize(detail, x.shape[2:])).clamp(0, 1)
-    energy = {repr(dream): [value for octave in found for value in octave.total]}
-    return Preimage(picture, energy, found[-1].interrupted)
+    whole = joined(found)
+    return Preimage(picture, whole.energy, whole.interrupted)
 
 
 def dream_zoom(

@@ -13,6 +13,7 @@ from course_lib.errors import check_pictures, require, unknown
 from course_lib.images import Unbounded, resize
 from course_lib.preimage import MakeOptimizer, Preimage, joined, minimize
 from course_lib.taps import Taps
+from course_lib.texture import scattered
 from course_lib.tiles import Tiled
 
 # One step is up to 20 iterations. The line search, on pixels without walls, is what keeps it from black and from NaN.
@@ -53,6 +54,8 @@ def synthesize_texture(
         large structure first. With None at full size at once.
     histogram: give each channel of the result the exemplar's histogram at the end, as Gatys' code does.
     steps, optimizer: for each copy; a step of the default is up to 20 iterations of L-BFGS.
+        A first layer that steps by 2 leaves grain of single pixels, and one without padding (SqueezeNet's) a frame in
+        the small copies: a little total_variation as regularizer and a larger `coarsest` help.
     seed: of the start, pixels of the exemplar thrown together at random. options: for `minimize`.
 
     Raises ValueError for an unknown layer, one without places, and a size that the network reduces to nothing.
@@ -62,7 +65,7 @@ def synthesize_texture(
     _check_one(exemplar, "exemplar")
     shape: Size = (exemplar.shape[2], exemplar.shape[3]) if size is None else size
     require(min(shape) >= 1, f"a size has at least 1 pixel a side, got {shape[0]} x {shape[1]}")
-    noise = _thrown_together(exemplar, shape, seed)
+    noise = scattered(exemplar, shape, torch.Generator().manual_seed(seed))
 
     def problem(copy: Size) -> tuple[Features, Energy]:
         features = _statistics(net, weights, max(copy))
@@ -101,7 +104,8 @@ def transfer_style(
         of the content.
     mask: (1, 1, h, w) from 0 to 1, where the style may go, or (k, 1, h, w) for k styles. Elsewhere only C acts.
     colour: "style" takes the style's colours. Two keep the content's (Gatys 2017): "luminance" makes only the
-        brightness anew, "histogram" first gives the style the content's mean and covariance (`recoloured`).
+        brightness anew, in the content's own contrast, "histogram" first gives the style the content's mean and
+        covariance (`recoloured`).
     coarsest: as in `synthesize_texture`; every size begins with the same small copy, and so gets the same look.
     steps, optimizer: for each copy. Pictures beyond 768 pixels run in tiles. options: for `minimize`.
     seed: of the noise at which slopes are taken.
@@ -127,7 +131,7 @@ def transfer_style(
     elif colour == "histogram":
         styles = [recoloured(picture, content) for picture in styles]
     weights = _weights(style_layers)
-    noise = _thrown_together(seen, shape, seed)
+    noise = scattered(seen, shape, torch.Generator().manual_seed(seed))
 
     def problem(copy: Size) -> tuple[Features, Energy]:
         features = _statistics(net, [content_layer, *weights], max(copy), whole=content_layer)
@@ -261,13 +265,6 @@ def _sum(terms: Sequence[Energy]) -> Energy:
 
 
 # ---------------------------------------------------------------- from small to large
-
-
-def _thrown_together(x: Tensor, size: Size, seed: int) -> Tensor:
-    """(1, 3, *size): pixels of x drawn at random, white noise with its colours."""
-    colours = x[0].flatten(1)  # (3, h w)
-    drawn = torch.randint(colours.shape[1], (size[0] * size[1],), generator=torch.Generator().manual_seed(seed))
-    return colours[:, drawn.to(colours.device)].view(1, 3, *size)
 
 
 def _with_histogram(x: Tensor, exemplar: Tensor) -> Tensor:
