@@ -37,7 +37,7 @@ check: env
 	$(BIN)/python -m course_lib.grading release --check
 
 bench: env
-	@for script in $(wildcard bench/*.py); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/python -m bench
 
 clean:
 	rm -rf _build vendor .mypy_cache .pytest_cache .ruff_cache

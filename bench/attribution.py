@@ -1,69 +1,50 @@
 """What explaining costs: occlusion and integrated gradients against Captum at its best batch size.
 
-Ratios of medians in one run; each round measures ours and every setting of Captum's in turn.
+Each round measures ours and every setting of Captum's in turn; the best is the one of the least median.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
-from typing import Any
 
-import torch
 from captum.attr import IntegratedGradients, Occlusion
 
-from course_lib import attribution, data, models
+from bench.measuring import squeezenet, timed
+from bench.rows import Row, show, versus
+from course_lib import attribution, data
 
 PATCH, STRIDE = 32, 8
+OCCLUSIONS, INTEGRALS = 3, 12  # rounds
+LABEL = 285
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def compared(
+    what: str, rounds: int, ours: Callable[[], object], theirs: dict[str, Callable[[], object]], bar: str
+) -> Row:
+    mine, *others = timed(rounds, ours, *theirs.values())
+    setting, best = min(zip(theirs, others, strict=True), key=lambda one: median(one[1]))
+    return versus(what, f"Captum at its best ({setting})", mine, best, bar=bar)
 
 
-def compare(name: str, rounds: int, ours: Callable[[], Any], theirs: dict[str, Callable[[], Any]]) -> None:
-    functions = {"ours": ours} | theirs
-    times: dict[str, list[float]] = {key: [] for key in functions}
-    for _ in range(rounds):
-        for key, function in functions.items():
-            times[key].append(seconds(function))
-    mine, *others = (median(values) for values in times.values())
-    best = min(others)
-    setting = list(theirs)[others.index(best)]
-    print(f"{name}: ours {mine:.2f} s, Captum's best {best:.2f} s ({setting}): {best / mine:.2f}x ({rounds} rounds)")
-
-
-def main() -> None:
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; medians")
-    trained = models.cached_file("squeezenet1_0").exists()
-    net = models.load("squeezenet1_0", weights="pretrained" if trained else "random")
-    x, label = data.photograph("chelsea"), 285
-    occluder, integrator = Occlusion(net), IntegratedGradients(net)
-    window, step = (3, PATCH, PATCH), (3, STRIDE, STRIDE)
-    compare(
-        f"occlusion, 224 px, patch {PATCH}, stride {STRIDE}",
-        3,
-        lambda: attribution.occlusion(net, x, label, PATCH, STRIDE),
-        {
-            f"perturbations_per_eval={n}": lambda n=n: occluder.attribute(  # type: ignore[misc]
-                x, window, step, baselines=0.5, target=label, perturbations_per_eval=n
-            )
-            for n in (1, 8, 32)
-        },
+def rows() -> Iterator[Row]:
+    net, x = squeezenet(), data.photograph("chelsea")
+    occlude = partial(Occlusion(net).attribute, x, (3, PATCH, PATCH), (3, STRIDE, STRIDE), baselines=0.5, target=LABEL)
+    yield compared(
+        f"occlusion, SqueezeNet 1.0, 224 px, patch {PATCH}, stride {STRIDE}",
+        OCCLUSIONS,
+        lambda: attribution.occlusion(net, x, LABEL, PATCH, STRIDE),
+        {f"{n} at a time": partial(occlude, perturbations_per_eval=n) for n in (1, 8, 32)},
+        bar="at most 0.5",
     )
-    compare(
-        "integrated gradients, 50 steps",
-        9,
-        lambda: attribution.integrated_gradients(net, x, label),
-        {
-            f"internal_batch_size={n}": lambda n=n: integrator.attribute(  # type: ignore[misc]
-                x, 0.0, target=label, internal_batch_size=n
-            )
-            for n in (1, 2, 4, 8, None)
-        },
+    integrate = partial(IntegratedGradients(net).attribute, x, 0.0, target=LABEL)
+    yield compared(
+        "integrated gradients, SqueezeNet 1.0, 224 px, 50 steps",
+        INTEGRALS,
+        lambda: attribution.integrated_gradients(net, x, LABEL),
+        {f"{n or 'all'} at a time": partial(integrate, internal_batch_size=n) for n in (1, 2, 4, 8, None)},
+        bar="at most 0.83",
     )
 
 
 if __name__ == "__main__":
-    main()
+    show(rows())

@@ -1,6 +1,6 @@
 """200 submissions, right, empty, wrong and hostile: how many a minute, killed in the middle, resumed, the same grades.
 
-python bench/grading.py [COUNT]
+python -m bench.grading [COUNT]
 """
 
 import json
@@ -10,16 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from bench.measuring import seconds
+from bench.rows import Row, duration, show
+from course_lib.grading import grade, question
+from tests.attacks import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # for the tests' submissions
-
-from course_lib.grading import grade, question  # noqa: E402
-from tests.attacks import notebooks  # noqa: E402
-
 KEY = "a2"
 SEED = json.dumps({"assignment": KEY, "seed": 1})
+SILENT: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def fill(folder: Path, count: int) -> None:
@@ -48,36 +52,41 @@ def command(folder: Path, out: Path) -> list[str]:
 
 
 def run(folder: Path, out: Path) -> float:
-    start = time.perf_counter()
-    subprocess.run(command(folder, out), check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    return seconds(partial(subprocess.run, command(folder, out), check=True, **SILENT))
 
 
 def done(out: Path) -> int:
     return len(list(out.glob("results/*/a2.overlap.json")))
 
 
-def main(count: int) -> None:
+def killed(folder: Path, out: Path, half: int) -> int:
+    """Begin, and kill the grader when half of the submissions have their grades; how many had."""
+    process = subprocess.Popen(command(folder, out), **SILENT)
+    try:
+        while process.poll() is None and done(out) < half:
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return done(out)
+
+
+def rows(count: int = 200) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place:
         folder, whole, cut = Path(place, "class"), Path(place, "whole"), Path(place, "cut")
         folder.mkdir()
         fill(folder, count)
         for out in (whole, cut):
             grade.write(out / "run.json", SEED)
-        seconds = run(folder, whole)
-        rate = 60 * count / seconds
-        print(f"{count} submissions in {seconds:.0f} s on {os.cpu_count()} cores: {rate:.0f} a minute", flush=True)
-
-        process = subprocess.Popen(command(folder, cut), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and done(cut) < count // 2:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed = done(cut)
-        seconds = run(folder, cut)
-        same = (whole / "gradebook.csv").read_bytes() == (cut / "gradebook.csv").read_bytes()
-        print(f"killed after {killed}, resumed in {seconds:.0f} s; the same gradebook: {same}")
+        taken = run(folder, whole)
+        rate = f"{60 * count / taken:.0f} a minute on {os.cpu_count()} cores"
+        yield Row(f"grading {count} submissions", "", f"{duration(taken)}; {rate}")
+        before = killed(folder, cut, count // 2)
+        taken = run(folder, cut)
+        if (whole / "gradebook.csv").read_bytes() != (cut / "gradebook.csv").read_bytes():
+            raise RuntimeError(f"killed after {before} of {count} submissions and resumed: another gradebook")
+        yield Row(f"the same killed after {before} and resumed, to the same gradebook", "", duration(taken))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    show(rows(*map(int, sys.argv[1:])))

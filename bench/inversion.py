@@ -4,20 +4,25 @@
 is |f(x*) - f(x)| / N, N the mean distance between the codes of 40 scenes. One picture at a time, as L-BFGS needs it.
 """
 
-import time
+from collections.abc import Iterator
 from functools import partial
 from statistics import mean
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from bench.measuring import rotated, seconds
+from bench.rows import Row, show, versus
 from course_lib import models, recipes, world
 from course_lib.descriptors import HOG, DenseSIFT
 from course_lib.reproduce.inversion import Features, flat, spread
 from course_lib.taps import Taps
 
-SIDE, PICTURES = 96, 4
-WAYS = {
-    "Adam, 360 steps": {},
+SIDE, PICTURES = 96, 3
+OURS = "Adam, 360 steps"
+WAYS: dict[str, dict[str, Any]] = {
+    OURS: {},
     "L-BFGS, 100 iterations": {
         "stages": [(partial(torch.optim.LBFGS, max_iter=100, history_size=20, line_search_fn="strong_wolfe"), 1)],
         "bridge": False,
@@ -27,26 +32,31 @@ WAYS = {
 }
 
 
-def main() -> None:
+def inverted(features: Features, x: Tensor, seed: int, options: dict[str, Any]) -> tuple[float, float]:
+    """Seconds, and the distance of the codes."""
+    found: list[Tensor] = []
+    taken = seconds(lambda: found.append(recipes.invert(features, x, seed=seed, progress=False, **options).image))
+    return taken, float((flat(features(found[0])) - flat(features(x))).norm())
+
+
+def rows() -> Iterator[Row]:
     net = models.load("coursenet")
     codes: dict[str, Features] = {"HOG": HOG(), "HOGb": HOG(bilinear=True), "DSIFT": DenseSIFT()}
     codes |= {layer: Taps(net, layer) for layer in ("conv1", "conv3", "conv5", "fc8")}
     pictures, many = (world.draw(n, seed=seed).images for n, seed in ((PICTURES, 901), (40, 902)))
-    print(f"error in %, and seconds a picture: means of {PICTURES} scenes of {SIDE} pixels")
     for code, features in codes.items():
-        found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-        distance = spread(flat(features(many)))
+        taken: dict[str, list[float]] = {way: [] for way in WAYS}
+        distances: dict[str, list[float]] = {way: [] for way in WAYS}
         for i, x in enumerate(pictures.split(1)):
-            for way, options in WAYS.items():
-                start = time.perf_counter()
-                image = recipes.invert(features, x, seed=i, progress=False, **options).image
-                seconds = time.perf_counter() - start
-                error = float((flat(features(image)) - flat(features(x))).norm()) / distance
-                found[way].append((100 * error, seconds))
-        for way, runs in found.items():
-            errors, seconds = zip(*runs, strict=True)
-            print(f"{code:6} {way:36} {mean(errors):5.1f} %  {mean(seconds):5.2f} s", flush=True)
+            for way in rotated(list(WAYS), i):
+                for found, value in zip((taken, distances), inverted(features, x, i, WAYS[way]), strict=True):
+                    found[way].append(value)
+        unit = spread(flat(features(many)))
+        errors = {way: f"error {100 * mean(values) / unit:.1f} %" for way, values in distances.items()}
+        for way in list(WAYS)[1:]:
+            what, against = f"inverting {code} at {SIDE} px by {OURS}", f"{way} ({errors[way]})"
+            yield versus(what, against, taken[OURS], taken[way], note=errors[OURS])
 
 
 if __name__ == "__main__":
-    main()
+    show(rows())

@@ -1,30 +1,42 @@
-"""What `minimize` costs over the bare loop: seconds a step, and peak memory, as ratios measured in one run.
+"""What `minimize` costs over the bare loop: seconds a step, and peak memory.
 
 The bare loop is what one would write by hand: normalise, run the network as far as the layer, backward, optimiser step,
 clamp. It runs once with channels_last weights, as `models.load` gives them, and once in plain contiguous format.
 """
 
-import gc
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from statistics import median
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from bench.measuring import cost, in_a_fresh_process, interleaved, timed
+from bench.rows import Row, show, versus
 from course_lib import models
 from course_lib.energy import activation
 from course_lib.images import Pixels, grey
 from course_lib.preimage import minimize
 from course_lib.taps import Taps
 
-# network -> (layer, size of the picture, steps that take about half a second)
-CASES = {"squeezenet1_0": ("features.9", 224, 30), "coursenet": ("conv5", 96, 200), "vgg16": ("features.21", 224, 4)}
+
+class Case(NamedTuple):
+    """A network, and steps that take about half a second."""
+
+    title: str
+    layer: str
+    size: int
+    steps: int
+
+
+CASES = {
+    "squeezenet1_0": Case("SqueezeNet 1.0", "features.9", 224, 30),
+    "coursenet": Case("CourseNet", "conv5", 96, 200),
+    "vgg16": Case("VGG-16", "features.21", 224, 4),
+}
 CHANNEL, ROUNDS = 7, 15
-VARIANTS = ("bare", "minimize", "bare, contiguous")
+PEAKS = 3  # rounds of memory, which hardly differs from run to run
+VARIANTS = ("minimize", "bare", "bare, contiguous")
 Loop = Callable[[int], None]
 
 
@@ -38,10 +50,10 @@ def until(net: models.Network, layer: str) -> nn.Module:
 
 
 def bare(name: str, memory_format: torch.memory_format) -> Loop:
-    layer, size, _ = CASES[name]
+    case = CASES[name]
     net = models.load(name, weights="random", initialization="kaiming")
-    cut = until(net, layer).to(memory_format=memory_format)
-    x = nn.Parameter(grey(size, size))
+    cut = until(net, case.layer).to(memory_format=memory_format)
+    x = nn.Parameter(grey(case.size, case.size))
     optimizer = torch.optim.Adam([x], lr=0.01)
 
     def run(steps: int) -> None:
@@ -58,9 +70,10 @@ def bare(name: str, memory_format: torch.memory_format) -> Loop:
 
 
 def ours(name: str) -> Loop:
-    layer, size, _ = CASES[name]
+    case = CASES[name]
     net = models.load(name, weights="random", initialization="kaiming")
-    features, loss, image = Taps(net, layer), -1 * activation(layer, CHANNEL), Pixels(grey(size, size))
+    features, loss = Taps(net, case.layer), -1 * activation(case.layer, CHANNEL)
+    image = Pixels(grey(case.size, case.size))
     optimizer = torch.optim.Adam(image.parameters(), lr=0.01)
 
     def run(steps: int) -> None:
@@ -74,58 +87,25 @@ def make(variant: str, name: str) -> Loop:
     return ours(name) if variant == "minimize" else bare(name, formats[variant])
 
 
-def seconds(run: Loop, steps: int) -> float:
-    gc.collect()  # as timeit does: what one loop leaves behind is not charged to the next
-    gc.disable()
-    start = time.perf_counter()
-    run(steps)
-    gc.enable()
-    return (time.perf_counter() - start) / steps
+def added(variant: str, name: str) -> float:
+    """MiB that twenty steps add to the memory of the process."""
+    return cost(partial(make(variant, name), 20)).added
 
 
-def peak_memory(variant: str, name: str) -> float:
-    """MiB that twenty steps add to the memory of a fresh process."""
-    command = [sys.executable, __file__, "--peak", variant, name]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def print_peak(variant: str, name: str) -> None:
-    run = make(variant, name)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading (Linux)
-    before = memory("VmRSS")
-    run(20)
-    print(memory("VmHWM") - before)
-
-
-def memory(field: str) -> float:
-    """MiB of this process, as the kernel counts it."""
-    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[field].split()[0]) / 1024
-
-
-def main() -> None:
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; ratios are medians over {ROUNDS} rounds")
-    print(
-        f"{'network':15} {'bare ms':>8} {'minimize/bare':>14} {'minimize/contiguous':>20} {'peak MiB':>9} {'ratio':>6}"
-    )
-    for name in CASES:
-        loops = {variant: make(variant, name) for variant in VARIANTS}
-        for run in loops.values():
+def rows() -> Iterator[Row]:
+    for name, (title, layer, size, steps) in CASES.items():
+        loops = [make(variant, name) for variant in VARIANTS]
+        for run in loops:
             run(3)
-        steps = CASES[name][2]
-        rounds = []
-        for i in range(ROUNDS):  # each loop is first, second and third equally often
-            order = (list(loops.items()) * 2)[i % 3 : i % 3 + 3]
-            rounds.append({variant: seconds(run, steps) for variant, run in order})
-        ratio = median(r["minimize"] / r["bare"] for r in rounds)
-        contiguous = median(r["minimize"] / r["bare, contiguous"] for r in rounds)
-        least = median(r["bare"] for r in rounds) * 1000
-        peak = {variant: median(peak_memory(variant, name) for _ in range(5)) for variant in ("bare", "minimize")}
-        print(
-            f"{name:15} {least:8.1f} {ratio:14.3f} {contiguous:20.3f} "
-            f"{peak['minimize']:9.0f} {peak['minimize'] / peak['bare']:6.2f}"
-        )
+        times = timed(ROUNDS, *(partial(run, steps) for run in loops))
+        mine, theirs, contiguous = ([total / steps for total in one] for one in times)
+        what, by_hand = f"a step of minimize, {title}, {layer}, {size} px", "the bare loop written by hand"
+        yield versus(what, by_hand, mine, theirs, bar="at most 1.05")
+        yield versus(what, f"{by_hand}, in contiguous format", mine, contiguous, bar="at most 1")
+        peaks = interleaved(PEAKS, *(partial(in_a_fresh_process, added, variant, name) for variant in VARIANTS[:2]))
+        what = f"memory that minimize adds, {title}, {layer}, {size} px"
+        yield versus(what, by_hand, *peaks, unit="memory", bar="at most 1.1")
 
 
 if __name__ == "__main__":
-    print_peak(*sys.argv[2:]) if "--peak" in sys.argv else main()
+    show(rows())

@@ -4,23 +4,24 @@ The bare computation is a forward pass as far as the deepest layer, cut by hand,
 picture. An evaluation of ours adds the Gram matrices, their slopes, L-BFGS with its line search, and the bookkeeping.
 """
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.measuring import cost, in_a_fresh_process, interleaved, seconds
+from bench.rows import Row, mib, show, versus
 from course_lib import data, models, recipes, texture
 from course_lib.images import resize
 
 LAYERS = ("features.1", "features.4", "features.9", "features.18", "features.27")  # relu1_1 and four poolings
 CONTENT = "features.22"
-ROUNDS, SIDE = 5, 224
+ROUNDS, PASSES = 5, 5
+SIDE, LARGE = 224, 512
+SMALL, GROWN = 64, 128
 
 
 def network() -> models.Network:
@@ -57,13 +58,13 @@ class Counted(torch.optim.LBFGS):
         return answer
 
 
-COUNTED = partial(Counted, **recipes.style.LBFGS.keywords)
+COUNTED = partial(Counted, **recipes.style.LBFGS.keywords)  # type: ignore[attr-defined]
 
 
 def each(run: Callable[[], object]) -> float:
     """Seconds an evaluation."""
     Counted.evaluations, Counted.seconds = 0, 0.0
-    run()
+    seconds(run)
     return Counted.seconds / Counted.evaluations
 
 
@@ -93,55 +94,55 @@ def plain_wei_levoy(exemplar: Tensor, window: int) -> None:
                 total += sum((a - b) ** 2 for a, b in zip(here, there, strict=True))
 
 
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def memory(field: str) -> float:
-    """MiB of this process, as the kernel counts it."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[field].split()[0]) / 1024
-
-
-def print_peak() -> None:
+def peak() -> float:
     net = network()
-    content, style = (data.photograph(name, 512) for name in ("chelsea", "flower"))
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading (Linux)
-    recipes.transfer_style(net, content, style, CONTENT, LAYERS, coarsest=None, steps=1, progress=False)
-    print(memory("VmHWM"))
+    content, style = (data.photograph(name, LARGE) for name in ("chelsea", "flower"))
+    options: dict[str, Any] = {"coarsest": None, "steps": 1, "progress": False}
+    return cost(lambda: recipes.transfer_style(net, content, style, CONTENT, LAYERS, **options)).peak
 
 
-def main() -> None:
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, untrained VGG-19, {SIDE} px, {ROUNDS} rounds")
+def evaluations() -> Iterator[Row]:
     net = network()
     exemplar, content = data.photograph("coffee", SIDE), data.photograph("chelsea", SIDE)
-    options = {"coarsest": None, "steps": 1, "optimizer": COUNTED, "progress": False}
-    techniques = {
+    options: dict[str, Any] = {"coarsest": None, "steps": 1, "optimizer": COUNTED, "progress": False}
+    techniques: dict[str, Callable[[], object]] = {
         "texture": lambda: recipes.synthesize_texture(net, exemplar, LAYERS, **options),
         "style": lambda: recipes.transfer_style(net, content, exemplar, CONTENT, LAYERS, **options),
     }
     passes = bare(net, exemplar)
     passes()
     for name, technique in techniques.items():
-        rounds = [(seconds(lambda: [passes() for _ in range(5)]) / 5, each(technique)) for _ in range(ROUNDS)]
-        ratio = median(ours / theirs for theirs, ours in rounds)
-        print(f"{name:8} bare {median(r[0] for r in rounds):.3f} s, ours {ratio:.3f} times that an evaluation")
+        what = f"an evaluation of {name}, VGG-19, {SIDE} px"
+        sides = interleaved(
+            ROUNDS, partial(each, technique), lambda: seconds(lambda: [passes() for _ in range(PASSES)]) / PASSES
+        )
+        yield versus(what, "a bare forward and backward pass", *sides, bar="at most 1.05")
 
-    small = resize(data.photograph("coffee", 224), (64, 64)).clamp(0, 1)
-    ours = seconds(lambda: texture.efros_leung(small, (128, 128), 15, progress=False))
-    pixel = seconds(lambda: plain_efros_leung(small, 15))
-    print(
-        f"Efros-Leung, 64 to 128 px, window 15: {ours:.1f} s; plain Python {pixel * 128**2:.0f} s by one pixel's time"
+
+def loops() -> Iterator[Row]:
+    """Plain Python would take hours: one pixel's time stands for all."""
+    small, size = resize(data.photograph("coffee", 224), (SMALL, SMALL)).clamp(0, 1), (GROWN, GROWN)
+    ours = seconds(lambda: texture.efros_leung(small, size, 15, progress=False))
+    plain = seconds(lambda: plain_efros_leung(small, 15)) * GROWN**2
+    yield versus(
+        f"Efros and Leung, {SMALL} to {GROWN} px, window 15", "plain Python, from one pixel's time", [ours], [plain]
     )
-    ours = seconds(lambda: texture.wei_levoy(small, (128, 128), 5, 3, progress=False))
-    pixel = seconds(lambda: plain_wei_levoy(small, 5))
-    print(f"Wei-Levoy, 3 levels, window 5: {ours:.1f} s; plain Python, the finest level alone {pixel * 128**2:.0f} s")
+    ours = seconds(lambda: texture.wei_levoy(small, size, 5, 3, progress=False))
+    plain = seconds(lambda: plain_wei_levoy(small, 5)) * GROWN**2
+    yield versus(
+        f"Wei and Levoy, {SMALL} to {GROWN} px, 3 levels, window 5",
+        "plain Python, its finest level alone, from one pixel's time",
+        [ours],
+        [plain],
+    )
 
-    done = subprocess.run([sys.executable, __file__, "--peak"], capture_output=True, text=True, check=True)
-    print(f"style at 512 px: {float(done.stdout):.0f} MiB at the peak of the process")
+
+def rows() -> Iterator[Row]:
+    yield from evaluations()
+    yield from loops()
+    what = f"a step of style, VGG-19, {LARGE} px: peak of the process"
+    yield Row(what, "", mib(in_a_fresh_process(peak)), "memory")
 
 
 if __name__ == "__main__":
-    print_peak() if "--peak" in sys.argv else main()
+    show(rows())

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import yaml
 
-from tools import api, lecture, live
+from tools import api, benchmarks, lecture, live
 from tools.repository import BOOK, CONFIG, ROOT
 
 VENDOR = ROOT / "vendor"
 OUTPUT = ROOT / "_build"
-GENERATED = {"api": api.page, "lecture": lecture.page}  # pages that are written anew for each build
+# Pages that are written anew for each build.
+GENERATED = {"api": api.page, "benchmarks": benchmarks.page, "lecture": lecture.page}
 
 # npm package and version -> (SHA-512 of its archive, {path in the archive: path below vendor/})
 PACKAGES = {
