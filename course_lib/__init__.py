@@ -29,12 +29,12 @@ and its four places are modules. An import only ever points to a lower layer.
 | 0 | `taps` | named activations, the backward rules of the ReLU, receptive fields |
 | 0 | `energy` | weighted, named scalar terms |
 | 0 | `images` | the unknown image, and transforms |
-| 0 | `optimizers` | steps that torch.optim does not have |
+| 0 | `optimizers` | steps that torch.optim does not have, or has with other defaults |
 | 0 | `descriptors` | HOG and dense SIFT as differentiable modules |
 | 0 | `texture` | texture without a network: pixels copied from an exemplar wherever their surroundings match |
 | 0 | `incremental` | many copies of one picture, each changed in a box: only what the box reaches is computed again |
 | 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |
-| 0 | `measure` | how true a map is, how selective a unit, what is in a filter, and how sure a number |
+| 0 | `measure` | how true a map is, what a unit or a filter holds, how alike two pictures, how sure a number |
 | 0 | `data` | photographs that come with the dependencies, folders of pictures, walks through any number |
 | 0 | `plotting` | figures |
 | - | `shapes` | what the drawn world is made of: signed distances of the shapes, textures, backgrounds |

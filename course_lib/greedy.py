@@ -1,7 +1,6 @@
 """Random weights chosen layer by layer: of several draws, the one from which a picture comes back best."""
 
 from copy import deepcopy
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,8 @@ from course_lib.energy import distance
 from course_lib.errors import check_pictures, require
 from course_lib.images import Unbounded
 from course_lib.models import Network
-from course_lib.preimage import MakeOptimizer, minimize
+from course_lib.optimizers import lbfgs
+from course_lib.preimage import minimize
 from course_lib.taps import Taps
 
 
@@ -32,23 +32,11 @@ def from_white_noise(net: nn.Module, layer: str, x: Tensor, *, evaluations: int 
 def _descend(features: Taps, picture: Tensor, image: Unbounded, evaluations: int) -> Tensor:
     with torch.no_grad():
         code = features(picture)
-    found = minimize(features, distance(code), image, steps=1, optimizer=lbfgs(evaluations), progress=False)
+    step = lbfgs(evaluations, evaluations)
+    found = minimize(features, distance(code), image, steps=1, optimizer=step, progress=False)
     if found.interrupted:  # the loop took the Ctrl-C, and what it had would pass for a finished inversion
         raise KeyboardInterrupt
     return found.image
-
-
-def lbfgs(evaluations: int) -> MakeOptimizer:
-    """L-BFGS whose one step may take so many evaluations, and that does not stop before for small changes."""
-    return partial(
-        torch.optim.LBFGS,
-        max_iter=evaluations,
-        max_eval=evaluations,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-        tolerance_grad=1e-12,
-        tolerance_change=1e-12,
-    )
 
 
 def greedy_weights(

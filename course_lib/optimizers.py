@@ -1,6 +1,7 @@
-"""Steps that torch.optim does not have."""
+"""Steps that torch.optim does not have, or has with other defaults."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,6 +74,23 @@ class ForgetfulAdaGrad(_GradientStep):
 def _gradient(x: nn.Parameter) -> Tensor:
     assert x.grad is not None
     return x.grad
+
+
+def lbfgs(iterations: int, evaluations: int | None = None) -> Callable[..., torch.optim.Optimizer]:
+    """Makes an L-BFGS, line search and all, whose one step is up to so many iterations; it remembers 20.
+
+    evaluations: of the function and its gradient in a step, at most; by default 5/4 of the iterations. Where
+    torch.optim.LBFGS ends at a gradient below 1e-7 or a step below 1e-9, this goes on: energies have every scale.
+    """
+    return partial(
+        torch.optim.LBFGS,
+        max_iter=iterations,
+        max_eval=evaluations,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-12,
+        tolerance_change=1e-12,
+    )
 
 
 class OneCycle:

@@ -144,6 +144,9 @@ class Zoomable:
     def __init__(self, picture: Tensor, alt: str, quality: int = 70):
         self.picture, self.alt, self.quality = picture, alt, quality
 
+    def __repr__(self) -> str:
+        return f"Zoomable({self.alt!r})"  # no address, so that a notebook is the same in every run
+
     def save(self, path: str) -> None:
         form = "png" if str(path).lower().endswith("png") else "jpeg"
         Path(path).write_bytes(encode(self.picture, form, 92))

@@ -180,6 +180,9 @@ class Recorded:
     def __init__(self, panels: Sequence[tuple[str, str]], label: str = "units"):
         self.panels, self.label = panels, label
 
+    def __repr__(self) -> str:
+        return f"Recorded({self.label!r})"  # no address, so that a notebook is the same in every run
+
     def _repr_html_(self) -> str:
         name = f"recorded-{crc32(repr(self.panels).encode())}"  # the same in every run
         tabs = [

@@ -251,8 +251,6 @@ def test_bad_curves_are_refused(change, message):
 
 def test_an_interval_of_few_values_is_students():
     values = torch.tensor([0.1, 0.5, 0.2, 0.4, 0.35])
-    ours = measure.t_interval(values)
+    ours = measure.interval(values)
     theirs = ttest_1samp(values.numpy(), 0).confidence_interval()
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-5)
-    with pytest.raises(ValueError, match="at least 2"):
-        measure.t_interval(values[:1])

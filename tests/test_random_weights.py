@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from course_lib import greedy, models, world
+from course_lib import greedy, measure, models, world
 from course_lib.preimage import Preimage
 from course_lib.reproduce import random_textures, random_weights
 from course_lib.reproduce.__main__ import main
@@ -165,12 +165,12 @@ def test_without_biases_the_scale_of_the_weights_changes_nothing():
 def test_correlation_is_pearsons(pictures):
     other = pictures.flip(3)
     expected = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(pictures, other, strict=True)]
-    assert random_weights.correlation(pictures, other).tolist() == pytest.approx(expected, abs=1e-5)
+    assert measure.correlation(pictures, other).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_paired_by_hand():
     """Differences 1, 2, 3: mean 2, deviation 1, Student's t for 2 degrees of freedom 4.3027; 2 of 8 signs."""
-    (mean, low, high, n), p = random_weights.paired(torch.tensor([2.0, 4.0, 6.0]), torch.tensor([1.0, 2.0, 3.0]))
+    (mean, low, high, n), p = measure.paired(torch.tensor([2.0, 4.0, 6.0]), torch.tensor([1.0, 2.0, 3.0]))
     half = 4.30265 / math.sqrt(3)
     assert (mean, low, high, n) == pytest.approx((2, 2 - half, 2 + half, 3), abs=1e-4)
     assert p == pytest.approx(2 / 8)

@@ -1,7 +1,6 @@
 """The statistics of one picture on another: texture synthesis and style transfer by Gram matrices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from math import ceil, log2
 from typing import Any
 
@@ -11,15 +10,14 @@ from torch import Tensor, nn
 from course_lib.energy import Energy, distance, gram_distance, gram_matrix
 from course_lib.errors import check_pictures, require, unknown
 from course_lib.images import Unbounded, resize
+from course_lib.optimizers import lbfgs
 from course_lib.preimage import MakeOptimizer, Preimage, joined, minimize
 from course_lib.taps import Taps
 from course_lib.texture import scattered
 from course_lib.tiles import Tiled
 
 # One step is up to 20 iterations. The line search, on pixels without walls, is what keeps it from black and from NaN.
-LBFGS: MakeOptimizer = partial(
-    torch.optim.LBFGS, max_iter=20, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-12
-)
+LBFGS: MakeOptimizer = lbfgs(20)
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (Rec. 601)
 COLOURS = ("style", "luminance", "histogram")
 SIDE = 768  # larger pictures run in tiles

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import t
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -198,7 +199,7 @@ def _show(rows: list[dict[str, Any]], out: Path, pictures: Tensor) -> None:
     def draw(ax: Any) -> None:
         for weight in weights:
             of = [row for row in rows if row["smoothness"] == weight]
-            half = [1.96 * row["deviation"] / row["n"] ** 0.5 for row in of]
+            half = [t.ppf(0.975, row["n"] - 1) * row["deviation"] / row["n"] ** 0.5 for row in of]
             places = [codes.index(row["code"]) for row in of]
             ax.errorbar(
                 places, [row["error"] for row in of], half, fmt="o-", capsize=3, label=f"$\\lambda_V$ = {weight:g}"

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from course_lib import models, pixelwise, plotting, world
 from course_lib.errors import require, unknown
-from course_lib.measure import Interval, t_interval
+from course_lib.measure import Interval, interval
 from course_lib.perceptual import PerceptualLoss, untrained_vgg
 from course_lib.pixelwise import TASKS, Task
 from course_lib.reproduce import runs
@@ -215,7 +215,7 @@ def summary(runs: Sequence[Run], tasks: Sequence[str], seeds: int) -> list[dict[
                 values[arm] = torch.tensor([of[seed] for seed in range(seeds)], dtype=torch.float64)
             for i, arm in enumerate(arms):
                 for against in arms[:i] or [arm]:
-                    difference = t_interval(values[arm] - values[against])
+                    difference = interval(values[arm] - values[against])
                     rows.append(
                         {
                             "task": task,

@@ -19,10 +19,9 @@ from tqdm.auto import tqdm
 from course_lib import data, models, plotting, recipes, shapes
 from course_lib.errors import require
 from course_lib.images import resize
-from course_lib.measure import interval
+from course_lib.measure import correlation, interval, paired
 from course_lib.models import Network
 from course_lib.reproduce import runs
-from course_lib.reproduce.random_weights import correlation, paired
 
 PATCH, DIRECTIONS = 7, 256
 STEPS = 5  # of up to 20 iterations of L-BFGS, for each copy of a texture

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -18,7 +16,7 @@ from course_lib.energy import Energy
 from course_lib.errors import require, unknown
 from course_lib.greedy import from_white_noise, greedy_weights
 from course_lib.images import Pixels
-from course_lib.measure import Interval, interval
+from course_lib.measure import correlation, interval, paired
 from course_lib.models import Network
 from course_lib.reproduce import runs
 from course_lib.reproduce.inversion import flat, spread
@@ -150,12 +148,6 @@ def _invert(net: Network, of: tuple[str, str, str, str, int], pictures: Tensor, 
             yield Run(*of, i, float(error[j]), float(alike[j]), float(code[j]), seconds)
 
 
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's, of the colour values of two pictures, for each of (n, 3, h, w): (n,) in [-1, 1]."""
-    a, b = (v.flatten(1) - v.flatten(1).mean(1, keepdim=True) for v in (a, b))
-    return F.cosine_similarity(a, b)
-
-
 # ---------------------------------------------------------------- ways down
 
 
@@ -261,21 +253,6 @@ ARMS: dict[str, Callable[[str, int, Tensor, str], Network]] = {
 }
 
 # ---------------------------------------------------------------- the table
-
-
-class Paired(NamedTuple):
-    """a - b in the mean over pairs, its 95 % interval (Student's t), and Wilcoxon's p for no difference."""
-
-    difference: Interval
-    p: float
-
-
-def paired(a: Tensor, b: Tensor) -> Paired:
-    """Compare two measurements (n,) of the same n things."""
-    first, second = a.double().numpy(), b.double().numpy()
-    low, high = stats.ttest_rel(first, second).confidence_interval()
-    p = stats.wilcoxon(first, second).pvalue
-    return Paired(Interval(float((a - b).mean()), float(low), float(high), len(a)), float(p))
 
 
 def summary(question: Question, done: Sequence[Run], pictures: Tensor) -> list[dict[str, Any]]:
