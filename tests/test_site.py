@@ -1,9 +1,12 @@
-"""The rendered pages, in a browser: nothing comes from elsewhere, all is readable, aloud and on a phone."""
+"""The rendered pages, in a browser: nothing comes from elsewhere, all is readable, aloud, by keys, on a phone."""
 
+import functools
+import http.server
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -15,6 +18,7 @@ from tools import repository
 from tools.repository import BOOK, ROOT
 
 HTML = ROOT / "_build" / "html"
+AXE = ROOT / "vendor" / "test" / "axe.min.js"
 TOC = yaml.safe_load((ROOT / BOOK / "_toc.yml").read_text())
 CHAPTERS = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
 PAGES = [page["file"] for chapter in CHAPTERS for page in [chapter, *chapter.get("sections", [])]]
@@ -48,7 +52,7 @@ def is_missing(url):
 @pytest.fixture(scope="module", params=PAGES)
 def page(browser, request):
     """One page, opened as a file, with what it asked for and what went wrong noted on it."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.name, page.outside, page.complaints = request.param, [], []
     page.on("request", lambda r: page.outside.append(r.url) if re.match(r"(http|ws)s?:", r.url) else None)
     page.on("requestfailed", lambda r: page.complaints.append(f"missing: {r.url}") if is_missing(r.url) else None)
@@ -92,10 +96,68 @@ def test_formulas_are_rendered(self_contained):
     assert left_over is None
 
 
-def test_widgets_are_drawn(self_contained):
-    views = self_contained.locator("script[type='application/vnd.jupyter.widget-view+json']")
+def wait_for_widgets(page):
+    views = page.locator("script[type='application/vnd.jupyter.widget-view+json']")
     drawn = "n => document.querySelectorAll('.widget-subarea > .jupyter-widgets').length == n"
-    self_contained.wait_for_function(drawn, arg=views.count(), timeout=10_000)
+    page.wait_for_function(drawn, arg=views.count(), timeout=10_000)
+
+
+def test_widgets_are_drawn(self_contained):
+    wait_for_widgets(self_contained)
+
+
+@pytest.fixture
+def complete(self_contained):
+    """A page with its widgets drawn and, on the live page, the network at work."""
+    wait_for_widgets(self_contained)
+    if self_contained.locator("#live").count():
+        self_contained.wait_for_selector(".live-ready", timeout=60_000)
+    return self_contained
+
+
+BARRIERS = """async () => {
+    const { violations } = await axe.run({ resultTypes: ["violations"] });
+    const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+    return grave.flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.html}`));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(complete, scheme):
+    if not AXE.exists():
+        pytest.skip("NO AXE: the book was built without npm, and nothing looks for barriers")
+    complete.emulate_media(color_scheme=scheme)
+    complete.wait_for_function("scheme => document.documentElement.dataset.theme == scheme", arg=scheme)
+    complete.evaluate(AXE.read_text())
+    found = complete.evaluate(BARRIERS)
+    complete.emulate_media(color_scheme="light")
+    assert found == []
+
+
+def test_headings_go_down_step_by_step(complete):
+    headings = "[...document.querySelectorAll('main :is(h1, h2, h3, h4, h5, h6)')].filter(h => h.checkVisibility())"
+    levels = complete.evaluate(f"{headings}.map(h => Number(h.tagName[1]))")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
+
+
+FOCUSED = """() => {
+    const marked = element => {
+        const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(element);
+        return (outlineStyle != "none" && parseFloat(outlineWidth) > 0) || boxShadow != "none";
+    };
+    const element = document.activeElement;
+    return [element.outerHTML.slice(0, 90), element.checkVisibility() && [element, ...element.children].some(marked)];
+}"""
+
+
+def test_the_tab_key_starts_at_the_skip_link_and_shows_where_it_is(page):
+    stops = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate(FOCUSED))
+    assert "#main-content" in stops[0][0]
+    assert [element for element, seen in stops if not seen] == []
 
 
 def test_every_picture_is_described(page):
@@ -120,8 +182,65 @@ def test_the_colab_button_leads_to_this_notebook(page):
     assert set(buttons) == ({repository.colab_link(notebook.name)} if notebook.exists() else set())
 
 
-def test_nothing_sticks_out_of_a_phone(page):
+@pytest.fixture
+def phone(page):
+    """A page on a narrow screen, with all that is folded away opened."""
     page.set_viewport_size({"width": 360, "height": 740})
+    page.evaluate("document.querySelectorAll('article details').forEach(d => d.open = true)")
     page.wait_for_timeout(200)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    yield page
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_nothing_sticks_out_of_a_phone(phone):
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_what_scrolls_on_a_phone_can_be_reached_by_keys(phone):
+    scrolls = "e.scrollWidth > e.clientWidth && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)"
+    unreached = f"[...document.querySelectorAll('article *')].filter(e => {scrolls} && e.tabIndex < 0)"
+    assert phone.evaluate(f"{unreached}.map(e => e.outerHTML.slice(0, 90))") == []
+
+
+def test_paper_shows_the_text_alone(page):
+    page.emulate_media(media="print")
+    beside = page.locator(".bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .prev-next-footer")
+    left_over = [part.get_attribute("class") for part in beside.all() if part.is_visible()]
+    main = page.locator("main").bounding_box()
+    page.emulate_media(media="screen")
+    assert left_over == []
+    assert (main["x"], main["width"]) == (0, 1280)
+
+
+def test_a_chapter_is_printed_dark_on_white(browser):
+    page = browser.new_page(color_scheme="dark")
+    page.goto((HTML / "04_activations.html").as_uri())
+    page.evaluate("addEventListener('beforeprint', () => { printed = document.documentElement.dataset.theme; })")
+    sheets = re.findall(rb"/Type /Page\b", page.pdf())
+    after = page.evaluate("document.documentElement.dataset.theme")
+    assert (page.evaluate("printed"), after) == ("light", "dark")
+    assert len(sheets) > 5
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The book's address on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("opened", ["from a server", "as a file"])
+def test_search_finds_a_chapter_by_a_word_in_it(browser, server, opened):
+    start = server if opened == "from a server" else HTML.as_uri()
+    page = browser.new_page()
+    page.goto(f"{start}/search.html?q=occlusion")
+    page.wait_for_selector("ul.search a[href*='05_which_pixels_matter.html']", timeout=10_000)
+    page.close()

@@ -71,7 +71,7 @@ def page() -> str:
         for path, node in found:
             source = f"{URL}/blob/{BRANCH}/{path.relative_to(ROOT)}#L{node.lineno}"
             docstring = ast.get_docstring(node) or ""
-            parts += [f"### {place(module, path)}.{node.name}", ""]
+            parts += [f"### `{place(module, path)}.{node.name}`", ""]  # code: a name such as grading.Net is no address
             parts += ["```{code-block} python", ":class: signature", "", signature(node), "```", ""]
             parts += ["```{code-block} text", ":class: docstring", "", docstring, "```", "", f"[Source]({source})", ""]
     return "\n".join(parts)

@@ -2,7 +2,7 @@
 
 A page needs MathJax, and pages with widgets need require.js and the widget manager. They are not ours to
 publish, so they are fetched from npm into `vendor/`, pinned and checked. Without npm the pages load them from
-their usual addresses.
+their usual addresses. With them comes axe-core, which only tests/test_site.py needs.
 """
 
 import base64
@@ -49,6 +49,10 @@ PACKAGES = {
             f"dist/{name}.woff2": f"root/@jupyter-widgets/html-manager/dist/{name}.woff2"
             for name in ("1551f4f60c37af51121f", "7a3337626410ca2f4071", "d878b0a6a1144760244f")
         },
+    ),
+    "axe-core@4.14.0": (  # not published: tests/test_site.py looks for barriers with it
+        "9WTZxEjsZ7b13TH8JPmbV2z8CHbl80/2hm3XPEG4JgNdQLK81IBRXmSxHfMAOkSqQeRxT/0dwNDz2GOm3zzpcQ==",
+        {"axe.min.js": "test/axe.min.js"},
     ),
 }
 
