@@ -250,6 +250,7 @@ class Driven:
         self.page.get_by_role("radio", name=colour, exact=True).check(force=True)
 
     def drag(self):
+        self.part("picture").scroll_into_view_if_needed()
         box = self.part("picture").bounding_box()
         self.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.4)
         self.page.mouse.down()
@@ -291,7 +292,8 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def driven(browser, address):
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    # Without smooth scrolling: a stroke must land where the picture was a moment ago.
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     yield Driven(context.new_page(), address)
     context.close()
 

@@ -45,7 +45,7 @@ def test_the_reference_has_every_public_name():
         for name, thing in vars(room).items():
             made_here = getattr(thing, "__module__", "").startswith(room.__name__)
             if made_here and not name.startswith("_") and isinstance(thing, type | type(api.page)) and thing.__doc__:
-                assert re.search(rf"^### {module}\.{name}$", page, re.MULTILINE), f"{module}.{name}"
+                assert re.search(rf"^### `{module}\.{name}`$", page, re.MULTILINE), f"{module}.{name}"
 
 
 def test_the_reference_shows_signatures_as_they_are():
