@@ -27,10 +27,10 @@ from tools import pretrained
 from tools.repository import ROOT, URL, VERSION
 
 PINS = Path(__file__).with_name("colab.txt")
-# The last line of every run: what is installed now. The course's package must not have replaced any of it.
-VERSIONS = (
-    "import IPython, ipywidgets, numpy, torch; print(*(m.__version__ for m in (torch, numpy, IPython, ipywidgets)))"
-)
+PINNED = dict(line.split("==") for line in PINS.read_text().splitlines() if "==" in line)
+WATCHED = ("torch", "torchvision", "numpy", "ipython", "ipywidgets")
+# The last line of every run: what is installed then. The course must not have replaced any of it.
+VERSIONS = f"import importlib.metadata as m; print(*(m.version(name).partition('+')[0] for name in {WATCHED}))"
 
 
 def environment(folder: Path) -> Path:
@@ -110,10 +110,12 @@ def walk(name: str, scratch: Path) -> bool:
         said = {word: sum(line.startswith(word) for line in text.splitlines()) for word in ("right", "not yet")}
         failed = [f"{error.ename}: {error.evalue}" for error in outputs(book, "error")]
         print(f"{name} {who}: {said['right']} parts right, {said['not yet']} not yet, {len(failed)} errors;", end=" ")
-        print(text.splitlines()[-1])
+        versions = text.splitlines()[-1]
+        print(dict(zip(WATCHED, versions.split(), strict=True)))
+        good = good and versions == " ".join(PINNED[name] for name in WATCHED)
         if who == "solution":
             print(*failed, sep="\n", end="\n" if failed else "")
-            good = not failed and said["right"] > 0 and not said["not yet"]
+            good = good and not failed and said["right"] > 0 and not said["not yet"]
         else:
             good = good and not said["right"]
         target = submissions / who / f"{name}.ipynb"
@@ -122,7 +124,8 @@ def walk(name: str, scratch: Path) -> bool:
     points = grades(submissions, scratch / name / "out")
     print(f"{name} graded: {points}")
     asked = assignment(name.partition("_")[0])
-    return good and points == {"stub": 0.0, "solution": float(sum(one.points for one in asked.questions))}
+    full = sum(one.points for one in asked.questions)  # what is not written in words
+    return good and points == {"stub": 0, "solution": full}
 
 
 def main() -> None:

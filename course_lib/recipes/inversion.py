@@ -43,7 +43,7 @@ def invert(
     image: the unknown; by default pixels, at first noise as strong as a natural picture.
     stages: (optimizer, steps) pairs; by default Adam in six falling rates, which lets each picture of a batch descend
         as it would alone; `inversion_2015` and `inversion_2016` are the published ones. L-BFGS takes a third of the
-        time for one picture, to the same error in a first layer, up to three times the error in others
+        time or less for one picture, to the same error in a first layer, up to three times the error in others
         (bench/inversion.py).
     bridge: cross the zero slopes of HOG and DenseSIFT (`descriptors.straight_through`); off for L-BFGS.
     seed: of the noise and the transform.

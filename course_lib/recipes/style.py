@@ -95,7 +95,8 @@ def transfer_style(
     """The content of one picture in the style of another: argmin_x C(x) + weight sum_l w_l E_l(x), from the content.
 
     C is the `distance` to the content in content_layer, E_l the `gram_distance` to the style in layer l. Each is
-    divided by the size of its own slope at noise, so that one weight means much the same for any network and layers.
+    divided by the size of its own slope at noise, so that one weight begins alike for any network and layers. What it
+    ends with differs: compare networks at equal content, not at equal weight.
 
     content: (1, 3, h, w) in [0, 1]; the result has its size. style: a picture of any size, or several;
         weight: then one for each, or the same for all. Styles are seen at the scale at which they would cover the area
