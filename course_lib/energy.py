@@ -6,7 +6,7 @@ as it would alone.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -183,11 +183,28 @@ def inner_product(target: Activations | Tensor) -> Energy:
 def gram_matrix(a: Tensor, where: Tensor | None = None) -> Tensor:
     """G = F F^T: (n, c, h, w) -> (n, c, c), F the (c, h w) rows of channels. Not divided by anything (Gatys 2015).
 
-    where: weights of the places, (1, 1, h, w) or (n, 1, h, w): G = F diag(where) F^T.
+    where: weights >= 0 of the places, (1, 1, h, w) or (n, 1, h, w), constants: G = F diag(where) F^T.
     """
-    features = a.flatten(2)  # (n, c, h, w) -> (n, c, hw)
-    weighted = features if where is None else (a * where).flatten(2)
-    return weighted @ features.mT
+    return _Gram.apply(a if where is None else a * where.sqrt())
+
+
+class _Gram(torch.autograd.Function):
+    """F F^T with the slope (dG + dG^T) F, one product where autograd makes two and their sum.
+
+    Places go before channels, as they lie in the channels-last memory of convolutions: nothing is copied either way.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        ctx.save_for_backward(a)
+        places = a.permute(0, 2, 3, 1).flatten(1, 2)  # (n, h w, c)
+        return places.mT @ places
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (slope,), (a,) = gradients, ctx.saved_tensors
+        places = a.permute(0, 2, 3, 1).flatten(1, 2)
+        return (places @ (slope + slope.mT)).unflatten(1, a.shape[2:]).permute(0, 3, 1, 2)
 
 
 def gram_distance(target: Activations, where: Tensor | None = None) -> Energy:

@@ -110,6 +110,18 @@ def test_gram_matrix_by_hand():
     assert energy.gram_matrix(a).tolist() == [[[5, 11], [11, 25]]]
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gram_matrix_has_its_slopes(layout, weighted, generator):
+    a = torch.rand(2, 3, 4, 5, generator=generator, dtype=torch.double).contiguous(memory_format=layout)
+    where = torch.rand(1, 1, 4, 5, generator=generator, dtype=torch.double) if weighted else None
+    rows = a.flatten(2) * (1 if where is None else where.flatten(2))
+    assert torch.allclose(energy.gram_matrix(a, where), torch.einsum("nip,njp->nij", rows, a.flatten(2)))
+    a.requires_grad_()
+    assert torch.autograd.gradcheck(lambda a: energy.gram_matrix(a, where), a)
+    assert torch.autograd.gradgradcheck(lambda a: energy.gram_matrix(a, where), a)
+
+
 def test_gram_distance_is_gatys_formula(generator, image):
     a, b = torch.rand(1, 5, 4, 6, generator=generator), torch.rand(1, 5, 4, 6, generator=generator)
     n, m = 5, 24
