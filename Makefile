@@ -22,9 +22,9 @@ env: .venv/installed
 book: env
 	$(BIN)/python -m tools.build_book
 
-# Two notebooks at a time with a thread each: more threads than cores slow each other down severalfold.
+# Two files at a time with a thread each: more threads than cores slow each other down severalfold.
 test: env
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n 2 --dist loadfile $(NOTEBOOKS)
 
 execute: env

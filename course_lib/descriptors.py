@@ -8,7 +8,7 @@ start from a picture that has some structure, a faint noise will do.
 
 import cmath
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -90,16 +90,16 @@ class DenseSIFT(nn.Module):
     Gaussian of 1.5 bins: min(0.2, d / |d|). Descriptors are one bin apart, so rows = (h - 1) // bin - 2.
     Channel 32 i + 8 j + k is the bin in row i, column j, at 45 k degrees from right to down.
 
-    renormalize: divide by the norm once more after the clamp, as Lowe 2004 and VLFeat's vl_dsift (flat window, its
-    size 1.5) do, which this equals up to their approximate square root and arc tangent; values then exceed 0.2.
-    By default it stops at the clamp, as Mahendran and Vedaldi 2015 do.
+    vlfeat: as VLFeat's vl_dsift does (flat window, its size 1.5), which this then equals up to rounding: divide by the
+    norm once more after the clamp, as Lowe 2004 too, so that values exceed 0.2, and take its approximate arc tangent.
+    By default it stops at the clamp, as Mahendran and Vedaldi 2015 do, and angles are exact.
     Raises ValueError for pictures with a side shorter than 3 bin + 1.
     """
 
-    def __init__(self, bin: int = 5, *, renormalize: bool = False):
+    def __init__(self, bin: int = 5, *, vlfeat: bool = False):
         super().__init__()
         require(bin >= 1, f"a bin has at least 1 pixel a side, got {bin}")
-        self.bin, self.renormalize = bin, renormalize
+        self.bin, self.vlfeat = bin, vlfeat
 
     def forward(self, x: Tensor) -> Tensor:
         check_pictures(x, -100, 100)
@@ -107,10 +107,12 @@ class DenseSIFT(nn.Module):
         grey = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)  # ITU-R BT.601
         down, right = torch.gradient(grey, dim=(1, 2))  # central differences, one-sided at the border
         reach = self.bin - 1
-        bins = F.pad(_nearest_two(torch.complex(right, down)[:, None], SIFT_DIRECTIONS), (reach,) * 4, mode="replicate")
+        angle = _quick_angle if self.vlfeat else torch.angle
+        shares = _nearest_two(torch.complex(right, down)[:, None], SIFT_DIRECTIONS, angle)
+        bins = F.pad(shares, (reach,) * 4, mode="replicate")
         grid = _depthwise(bins, _tent(self.bin, 2 * self.bin - 1), self.bin)  # (n, 8, rows + 3, columns + 3)
         code = _clamp(F.normalize(self._gather(grid), eps=1e-7), CLAMP)
-        return F.normalize(code, eps=1e-7) if self.renormalize else code
+        return F.normalize(code, eps=1e-7) if self.vlfeat else code
 
     def _gather(self, grid: Tensor) -> Tensor:
         """The 4 x 4 bins of each descriptor under the Gaussian: (n, 8, rows + 3, columns + 3) -> (n, 128, ...)."""
@@ -213,11 +215,19 @@ def _nearest(g: Tensor, count: int) -> Tensor:
     return bins.scatter(1, nearest, g.abs())
 
 
-def _nearest_two(g: Tensor, count: int) -> Tensor:
+def _nearest_two(g: Tensor, count: int, angle: Callable[[Tensor], Tensor] = torch.angle) -> Tensor:
     """|g| max(0, 1 - a / step), a the angle between g and each direction: (n, 1, h, w) -> (n, count, h, w)."""
-    turn = g.angle() * (count / (2 * math.pi))  # in steps
+    turn = angle(g) * (count / (2 * math.pi))  # in steps
     below = turn.detach().floor()
     return _share(g.abs(), below, turn - below, count)
+
+
+def _quick_angle(g: Tensor) -> Tensor:
+    """The angle of g by VLFeat's polynomial (vl_fast_atan2_f), wrong by up to 0.01."""
+    x, y = g.real, g.imag.abs() + torch.finfo(torch.float32).eps
+    r = torch.where(x >= 0, (x - y) / (x + y), (x + y) / (y - x))
+    upper = torch.where(x >= 0, math.pi / 4, 3 * math.pi / 4) + (0.1821 * r.square() - 0.9675) * r
+    return torch.where(g.imag < 0, -upper, upper)
 
 
 def _share(length: Tensor, below: Tensor, share: Tensor, count: int) -> Tensor:

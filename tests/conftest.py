@@ -1,12 +1,21 @@
-"""What several test modules share: small networks, and the ImageNet network and a sandbox where they are at hand."""
+"""What test modules share: small networks; the ImageNet network, a browser and a sandbox where they are at hand."""
 
+import fcntl
+import functools
+import http.server
 import os
+import shutil
+import subprocess
+import sys
+import threading
 
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 
 from course_lib import models, world
 from course_lib.grading import sandbox
+from tools.repository import BOOK, ROOT
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +48,40 @@ def sandboxed():
     except sandbox.NoSandbox as error:
         assert not os.environ.get("CI"), f"continuous integration must have a sandbox: {error}"
         pytest.skip(f"no sandbox on this machine: {error}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("NO BROWSER: install chromium to test what it shows")
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def html():
+    """The folder of the rendered book. If nothing has rendered it yet, one process does, and the others wait."""
+    folder = ROOT / "_build" / "html"
+    with (ROOT / BOOK / "_toc.yml").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "index.html").exists():
+            subprocess.run([sys.executable, "-m", "tools.build_book"], cwd=ROOT, check=True)
+    return folder
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server(html):
+    """The rendered book's address on this machine."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -1,14 +1,8 @@
 """The live page: its network against PyTorch, and the page itself, driven in a browser."""
 
 import base64
-import functools
-import http.server
 import io
 import re
-import shutil
-import subprocess
-import sys
-import threading
 from copy import deepcopy
 
 import numpy as np
@@ -16,29 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from course_lib import adversarial, attribution, world
 from course_lib.taps import Taps, receptive_field
 from tools import live
-from tools.repository import ROOT
 
-HTML = ROOT / "_build" / "html"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LAYERS = [f"{kind}{i}" for i in range(1, 6) for kind in ("conv", "relu", "pool") if kind != "pool" or i in (1, 2, 5)]
 LAYERS += ["fc6", "relu6", "fc7", "relu7", "fc8"]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install chromium to test the live page")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
 
 # ---------------------------------------------------------------- the arithmetic, against PyTorch
 
@@ -266,28 +244,9 @@ class Driven:
         raise AssertionError("the page did not change in a minute")
 
 
-@pytest.fixture(scope="module")
-def html():
-    if not (HTML / "live.html").exists():
-        subprocess.run([sys.executable, "-m", "tools.build_book"], cwd=ROOT, check=True)
-    return HTML
-
-
 @pytest.fixture(scope="module", params=["file", "http"])
-def address(request, html):
-    if request.param == "file":
-        yield html.as_uri()
-        return
-    handler = functools.partial(QuietHandler, directory=html)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+def address(request, html, server):
+    return html.as_uri() if request.param == "file" else server
 
 
 @pytest.fixture(scope="module")
@@ -471,12 +430,12 @@ def test_everything_has_a_name_for_those_who_listen(driven):
     assert [part for part in parts if not re.match(r'\w+ ".+"', part) and not part.startswith("table")] == []
 
 
-def test_no_error_and_no_request_to_another_machine(driven):
+def test_no_error_and_no_request_to_another_machine(driven, html):
     # Of every page of the theme: sphinx-thebe declares a constant twice, no colour mode is stored at a first visit, a
     # browser does not load fonts beside a file, and the book has no icon.
     known = r"THEBE_JS_URL|Got invalid theme mode|/webfonts/|/favicon.ico"
     assert [c for c in driven.complaints if not re.search(known, c)] == []
-    if not (HTML / "_static" / "mathjax").exists():
+    if not (html / "_static" / "mathjax").exists():
         pytest.skip("NOT SELF-CONTAINED: the book was built without npm, and its pages load MathJax from the network")
     assert driven.outside == []
 

@@ -101,6 +101,7 @@ class TestNotebook:
         if "widgets" in book.metadata or views:
             state = book.metadata.widgets[WIDGET_STATE]["state"]  # GitHub refuses a notebook without this key
             assert set(views) <= set(state)
+            assert sorted(state) == [f"{number:032x}" for number in range(len(state))]  # the same in every run
 
     def test_no_other_cell_needs_what_a_pretrained_one_defines(self, book):
         """Where the weights are missing those cells are skipped, and the rest must run."""

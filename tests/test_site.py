@@ -1,42 +1,20 @@
 """The rendered pages, in a browser: nothing comes from elsewhere, all is readable, aloud, by keys, on a phone."""
 
-import functools
-import http.server
 import re
-import shutil
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
 import yaml
-from playwright.sync_api import sync_playwright
 
 from tools import repository
 from tools.repository import BOOK, ROOT
 
-HTML = ROOT / "_build" / "html"
 AXE = ROOT / "vendor" / "test" / "axe.min.js"
 TOC = yaml.safe_load((ROOT / BOOK / "_toc.yml").read_text())
 CHAPTERS = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
 PAGES = [page["file"] for chapter in CHAPTERS for page in [chapter, *chapter.get("sections", [])]]
 PAGES.insert(0, TOC["root"])
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install chromium to test the rendered pages")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (HTML / "index.html").exists():
-        subprocess.run([sys.executable, "-m", "tools.build_book"], cwd=ROOT, check=True)
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
 
 
 def local(url):
@@ -50,7 +28,7 @@ def is_missing(url):
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def page(browser, request):
+def page(browser, html, request):
     """One page, opened as a file, with what it asked for and what went wrong noted on it."""
     page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.name, page.outside, page.complaints = request.param, [], []
@@ -58,7 +36,7 @@ def page(browser, request):
     page.on("requestfailed", lambda r: page.complaints.append(f"missing: {r.url}") if is_missing(r.url) else None)
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.route(re.compile(r"^https?:"), lambda route: route.abort())
-    page.goto((HTML / f"{request.param}.html").as_uri(), wait_until="load")
+    page.goto((html / f"{request.param}.html").as_uri(), wait_until="load")
     page.evaluate("window.MathJax?.startup?.promise")
     page.wait_for_load_state("networkidle")
     yield page
@@ -66,8 +44,8 @@ def page(browser, request):
 
 
 @pytest.fixture
-def self_contained(page):
-    if not (HTML / "_static" / "mathjax").exists():
+def self_contained(page, html):
+    if not (html / "_static" / "mathjax").exists():
         pytest.skip("NOT SELF-CONTAINED: the book was built without npm, and its pages load MathJax from the network")
     return page
 
@@ -212,9 +190,9 @@ def test_paper_shows_the_text_alone(page):
     assert (main["x"], main["width"]) == (0, 1280)
 
 
-def test_a_chapter_is_printed_dark_on_white(browser):
+def test_a_chapter_is_printed_dark_on_white(browser, html):
     page = browser.new_page(color_scheme="dark")
-    page.goto((HTML / "04_activations.html").as_uri())
+    page.goto((html / "04_activations.html").as_uri())
     page.evaluate("addEventListener('beforeprint', () => { printed = document.documentElement.dataset.theme; })")
     sheets = re.findall(rb"/Type /Page\b", page.pdf())
     after = page.evaluate("document.documentElement.dataset.theme")
@@ -223,23 +201,9 @@ def test_a_chapter_is_printed_dark_on_white(browser):
     page.close()
 
 
-@pytest.fixture(scope="module")
-def server():
-    """The book's address on this machine."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 @pytest.mark.parametrize("opened", ["from a server", "as a file"])
-def test_search_finds_a_chapter_by_a_word_in_it(browser, server, opened):
-    start = server if opened == "from a server" else HTML.as_uri()
+def test_search_finds_a_chapter_by_a_word_in_it(browser, html, server, opened):
+    start = server if opened == "from a server" else html.as_uri()
     page = browser.new_page()
     page.goto(f"{start}/search.html?q=occlusion")
     page.wait_for_selector("ul.search a[href*='05_which_pixels_matter.html']", timeout=10_000)

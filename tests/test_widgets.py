@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,11 +14,8 @@ import nbformat
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from course_lib import widgets, world
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def images(html):
@@ -151,39 +147,36 @@ def jupyter(tmp_path_factory):
             server.wait(20)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install chromium to test the live explorer")
-def test_in_a_live_notebook_a_layer_and_a_channel_are_chosen_and_the_picture_changes(jupyter, tmp_path):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1500, "height": 1100})
-        page.goto(f"{jupyter}/lab/tree/explorer.ipynb")
-        page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # the kernel is there
-        page.locator(".jp-Cell .cm-content").first.click()
-        page.keyboard.press("Shift+Enter")
-        pictures = page.locator(".jupyter-widgets figure img")
-        pictures.nth(4).wait_for(timeout=120_000)  # the unit's four and all channels
+def test_in_a_live_notebook_a_layer_and_a_channel_are_chosen_and_the_picture_changes(browser, jupyter, tmp_path):
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.goto(f"{jupyter}/lab/tree/explorer.ipynb")
+    page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # the kernel is there
+    page.locator(".jp-Cell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    pictures = page.locator(".jupyter-widgets figure img")
+    pictures.nth(4).wait_for(timeout=120_000)  # the unit's four and all channels
 
-        def shown():
-            return [picture.get_attribute("src") for picture in pictures.all()]
+    def shown():
+        return [picture.get_attribute("src") for picture in pictures.all()]
 
-        def choose(act, changes):
-            """Wait until the pictures with these numbers have changed: their widgets are updated one by one."""
-            before = shown()
-            act()
-            now = "[...document.querySelectorAll('.jupyter-widgets figure img')].map(i => i.src)"
-            changed = f"([old, which]) => {{ const now = {now}; return which.every(i => now[i] != old[i]); }}"
-            page.wait_for_function(changed, arg=[before, changes], timeout=60_000)
+    def choose(act, changes):
+        """Wait until the pictures with these numbers have changed: their widgets are updated one by one."""
+        before = shown()
+        act()
+        now = "[...document.querySelectorAll('.jupyter-widgets figure img')].map(i => i.src)"
+        changed = f"([old, which]) => {{ const now = {now}; return which.every(i => now[i] != old[i]); }}"
+        page.wait_for_function(changed, arg=[before, changes], timeout=60_000)
 
-        selects = page.locator(".jupyter-widgets select")
-        choose(lambda: selects.nth(1).select_option("relu2"), list(range(5)))
-        assert "relu2, channel 0" in page.locator(".jupyter-widgets").first.inner_text()
-        number = page.locator(".jupyter-widgets input[type=number]")
+    selects = page.locator(".jupyter-widgets select")
+    choose(lambda: selects.nth(1).select_option("relu2"), list(range(5)))
+    assert "relu2, channel 0" in page.locator(".jupyter-widgets").first.inner_text()
+    number = page.locator(".jupyter-widgets input[type=number]")
 
-        def type_channel():
-            number.fill("7")
-            number.press("Enter")
+    def type_channel():
+        number.fill("7")
+        number.press("Enter")
 
-        choose(type_channel, [0, 1, 2, 3])
-        assert "relu2, channel 7" in page.locator(".jupyter-widgets").first.inner_text()
-        page.screenshot(path=str(tmp_path / "explorer.png"))
-        browser.close()
+    choose(type_channel, [0, 1, 2, 3])
+    assert "relu2, channel 7" in page.locator(".jupyter-widgets").first.inner_text()
+    page.screenshot(path=str(tmp_path / "explorer.png"))
+    page.close()

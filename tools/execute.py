@@ -48,6 +48,13 @@ def widget_models(outputs: list[Any], state: dict[str, Any]) -> set[str]:
     return found | {link for link in links if re.search("|".join(found) or "$^", str(state[link]["state"]["source"]))}
 
 
+def numbered(book: Any) -> Any:
+    """The notebook with numbers in place of its widgets' random names, so that running it twice gives the same file."""
+    numbers = {model: f"{number:032x}" for number, model in enumerate(widget_state(book))}
+    text = re.sub("|".join(numbers) or "$^", lambda found: numbers[found[0]], nbformat.writes(book))
+    return nbformat.reads(text, as_version=4)
+
+
 def is_progress_bar(output: Any) -> bool:
     """Is this the widget of a tqdm bar? Its text form ends like `[00:02<00:10, 3.21it/s]`."""
     data = output.get("data", {})
@@ -96,7 +103,7 @@ def execute(path: Path, have_weights: bool) -> int:
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = number
-    nbformat.write(book, path)
+    nbformat.write(numbered(book), path)
     return len(kept)
 
 
