@@ -87,6 +87,16 @@ class Taps(nn.Module):
                 hook.remove()
 
 
+@contextmanager
+def hooked(net: nn.Module, layer: str, function: Callable[[Tensor], Any]) -> Iterator[None]:
+    """Inside, function(output) each time that the layer runs; a tensor that it returns takes the output's place."""
+    handle = net.get_submodule(layer).register_forward_hook(lambda module, inputs, output: function(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 class Enough(BaseException):
     """What was wanted of a forward pass is there. Not an Exception, so that no network catches it on the way."""
 

@@ -1,0 +1,18 @@
+"""Which pixels mattered: gradient rules, occlusion, CAM, segmentation."""
+
+from course_lib.attribution.cam import grad_cam
+from course_lib.attribution.covering import occlusion, occlusion_grid
+from course_lib.attribution.cutting import segment
+from course_lib.attribution.integrated import integrated_gradients
+from course_lib.attribution.slopes import gradient, saliency, smooth_grad
+
+__all__ = [
+    "grad_cam",
+    "gradient",
+    "integrated_gradients",
+    "occlusion",
+    "occlusion_grid",
+    "saliency",
+    "segment",
+    "smooth_grad",
+]
