@@ -22,10 +22,11 @@ env: .venv/installed
 book: env
 	$(BIN)/python -m tools.build_book
 
-# Two files at a time with a thread each: more threads than cores slow each other down severalfold.
+# Two files at a time with a thread each: more threads than cores slow each other down severalfold. The notebooks in their
+# order, because the longest do not have the most cells.
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n 2 --dist loadfile $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n 2 --dist loadfile --no-loadscope-reorder $(NOTEBOOKS)
 
 execute: env
 	$(BIN)/python -m tools.execute
