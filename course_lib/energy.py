@@ -214,8 +214,9 @@ def gram_distance(target: Activations, where: Tensor | None = None) -> Energy:
         here as in the activations. At equal sizes this is Gatys 2015, eq. 4, 1 / (4 N^2 M^2) sum (G - G0)^2;
     dividing each Gram matrix by its own number of places lets the sizes differ.
     where: weights of the picture's places, (1, 1, h, w) >= 0, averaged to the size of each layer; M is then their sum
-        (the guided Gram matrix of Gatys 2017). The exemplar always counts as a whole.
+        (the guided Gram matrix of Gatys 2017). The exemplar always counts as a whole. Raises ValueError below 0.
     """
+    require(where is None or bool((where >= 0).all()), "weights of places are at least 0")
     correlations = {layer: _correlations(a, None) for layer, a in _targets(target).items()}
 
     def function(activations: Activations, image: Tensor) -> Tensor:

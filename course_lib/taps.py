@@ -89,7 +89,10 @@ class Taps(nn.Module):
 
 @contextmanager
 def hooked(net: nn.Module, layer: str, function: Callable[[Tensor], Any]) -> Iterator[None]:
-    """Inside, function(output) each time that the layer runs; a tensor that it returns takes the output's place."""
+    """Inside, function(output) each time that the layer runs; a tensor that it returns takes the output's place.
+
+    Raises AttributeError for a layer that the network does not have.
+    """
     handle = net.get_submodule(layer).register_forward_hook(lambda module, inputs, output: function(output))
     try:
         yield

@@ -69,6 +69,8 @@ def test_a_guided_gram_matrix_is_that_of_the_places_it_is_guided_to(generator):
     target = {"x": torch.rand(1, 4, 9, 5, generator=generator)}
     guided = gram_distance(target, where)({"x": a}, a)
     assert torch.isclose(guided, gram_distance(target)({"x": a[..., :3, :]}, a))
+    with pytest.raises(ValueError, match="at least 0"):
+        gram_distance(target, where - 0.5)
 
 
 def test_correlations_may_stand_in_for_a_map(generator):
@@ -276,6 +278,8 @@ def test_bad_input_names_the_culprit(untrained, cat, stripes):
         ({"weight": [1, 2]}, "2 weights for 1 style"),
         ({"mask": torch.ones(1, 1, 32, 32)}, r"mask of 1 style.* is \(1, 1, 64, 64\), got \(1, 1, 32, 32\)"),
         ({"mask": torch.zeros(1, 1, 64, 64)}, "zero everywhere"),
+        ({"mask": torch.full((1, 1, 64, 64), -0.1)}, "from 0 to 1"),
+        ({"mask": torch.full((1, 1, 64, 64), 255.0)}, "from 0 to 1"),
         ({"colour": "luminence"}, "did you mean 'luminance'"),
         ({"coarsest": 0}, "coarsest must be at least 1"),
     ):

@@ -1,5 +1,6 @@
 """Maps of a late layer, weighed by what they do for a class."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -48,17 +49,14 @@ def _last_with_places(net: nn.Module, x: Tensor) -> str:
     """The last module without parts whose answer is (n, c, h, w) with more than one place."""
     found = []
 
-    def record(name: str, module: nn.Module, inputs: object, output: object) -> None:
+    def record(name: str, output: object) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and output[0, 0].numel() > 1:
             found.append(name)
 
-    parts = [(name, module) for name, module in net.named_modules() if name and not list(module.children())]
-    hooks = [module.register_forward_hook(partial(record, name)) for name, module in parts]
-    try:
-        with torch.no_grad():
-            net(x[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as stack, torch.no_grad():
+        for name, module in net.named_modules():
+            if name and not list(module.children()):
+                stack.enter_context(hooked(net, name, partial(record, name)))
+        net(x[:1])
     require(bool(found), "the network has no layer with places, so there is nothing for Grad-CAM to weigh")
     return found[-1]

@@ -110,7 +110,7 @@ def transfer_style(
     seed: of the noise at which slopes are taken.
 
     Raises ValueError for an unknown layer or colour, other numbers of weights or masks than styles, a mask of another
-    size or on a picture that needs tiles, and a size that the network reduces to nothing.
+    size or range or on a picture that needs tiles, and a size that the network reduces to nothing.
     Source: Gatys 2016. Deviations: terms balanced by their slopes, max-pooling, pixels as sigmoids of real numbers.
     """
     styles = [style] if isinstance(style, Tensor) else list(style)
@@ -202,6 +202,7 @@ def _masks(mask: Tensor | None, count: int, shape: Size) -> list[Tensor] | list[
         return [None] * count
     wanted = (count, 1, *shape)
     require(tuple(mask.shape) == wanted, f"the mask of {count} styles is {wanted}, got {tuple(mask.shape)}")
+    require(bool(((mask >= 0) & (mask <= 1)).all()), "a mask goes from 0 to 1")
     require(max(shape) <= SIDE, f"a picture beyond {SIDE} pixels runs in tiles, and tiles know no mask")
     require(all(part.max() > 0 for part in mask), "a mask is zero everywhere: its style has no place to go")
     return list(mask.float().split(1))
