@@ -37,28 +37,43 @@ class HOG(nn.Module):
     continuous (the slope exists, but a line search stumbles). texture: append four channels, the sums over k of the
     clamped u[k] in each block, divided by sqrt(18): 31 channels in all, values in [0, 0.43]. clamp: the 0.2; infinity
     leaves it out, for a descent: a bin that is above it in all four blocks has no slope back.
+    vlfeat: take the arc cosine of `bilinear` in single precision, as vl_hog does; up to 1e-3 of a pixel moves to
+    another bin, the slopes stay those of the exact angle.
 
     The colour with the steepest gradient counts, the border pixels have none, and blocks at the border repeat their
-    outer cells, all as in VLFeat's vl_hog (variant UoCTTI), which this equals up to rounding, at the border too; a
-    last cell that is at least half inside counts, so sides are rounded to the nearest multiple. A mirrored picture
-    gives permuted channels, but for hard bins where g points straight up or down, which lies on the edge of two bins.
+    outer cells, all as in VLFeat's vl_hog (variant UoCTTI), which hard bins and those of `vlfeat` equal up to rounding,
+    at the border too; a last cell that is at least half inside counts, so sides are rounded to the nearest multiple.
+    A mirrored picture gives permuted channels, but for hard bins where g points straight up or down, which lies on the
+    edge of two bins.
     Raises ValueError for pictures with a side shorter than two cells.
     Source: Dalal and Triggs 2005; Felzenszwalb 2010 (the blocks); Mahendran and Vedaldi 2015 (the bins).
     """
 
-    def __init__(self, cell: int = 8, bilinear: bool = False, *, texture: bool = False, clamp: float = CLAMP):
+    def __init__(
+        self,
+        cell: int = 8,
+        bilinear: bool = False,
+        *,
+        texture: bool = False,
+        clamp: float = CLAMP,
+        vlfeat: bool = False,
+    ):
         super().__init__()
         require(cell >= 2, f"a cell has at least 2 pixels a side, got {cell}")
-        self.cell, self.bilinear, self.texture, self.clamp = cell, bilinear, texture, clamp
+        self.cell, self.bilinear, self.texture, self.clamp, self.vlfeat = cell, bilinear, texture, clamp, vlfeat
 
     def forward(self, x: Tensor) -> Tensor:
         check_pictures(x, -100, 100)  # a line search strays; what is refused is another scale, 0 to 255
         _check_sides(x, 2 * self.cell, f"HOG of cell {self.cell}")
         g = _steepest_colour(x[..., 1:-1, 2:] - x[..., 1:-1, :-2], x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
-        assign = _nearest_two if self.bilinear else _nearest_softly if _through.get() else _nearest
-        bins = assign(g, HOG_DIRECTIONS)
-        cells = self._pool(bins)  # (n, 18, h - 2, w - 2) -> (n, 18, rows, columns)
+        cells = self._pool(self._assign(g))  # (n, 18, h - 2, w - 2) -> (n, 18, rows, columns)
         return self._normalise(cells)
+
+    def _assign(self, g: Tensor) -> Tensor:
+        """|g| in the bins of its directions: (n, 1, h, w) -> (n, 18, h, w)."""
+        if self.bilinear:
+            return (_nearest_two_of_vlfeat if self.vlfeat else _nearest_two)(g, HOG_DIRECTIONS)
+        return (_nearest_softly if _through.get() else _nearest)(g, HOG_DIRECTIONS)
 
     def _pool(self, bins: Tensor) -> Tensor:
         """Sum over each cell and its neighbours, with weights that fall from 1 at its centre to 0 at theirs."""
@@ -220,6 +235,24 @@ def _nearest_two(g: Tensor, count: int, angle: Callable[[Tensor], Tensor] = torc
     turn = angle(g) * (count / (2 * math.pi))  # in steps
     below = turn.detach().floor()
     return _share(g.abs(), below, turn - below, count)
+
+
+def _nearest_two_of_vlfeat(g: Tensor, count: int) -> Tensor:
+    """`_nearest_two` by acos(projection / |g|) in single precision, rounded where vl_hog rounds; the slope stays exact.
+
+    acos is steep at 1, so that what lies along a direction may seem to be 3.5e-4 away from it.
+    """
+    bins = _nearest_two(g, count)
+    right, down = g.real.detach().float(), g.imag.detach().float()
+    half = _directions(count)[: count // 2, None, None].to(g.device)
+    projections = right * half.real + down * half.imag
+    nearest = torch.sort(projections.abs(), dim=1, descending=True, stable=True)
+    length = (right.square() + down.square()).double().sqrt().float()  # the root in floats is not always the nearest
+    angle = (nearest.values[:, :1].double() / length.clamp(min=1e-10)).clamp(max=1).float().acos()
+    share = (angle.double() * (count / (2 * math.pi))).float()
+    directed = nearest.indices + (count // 2) * (projections.gather(1, nearest.indices) < 0)
+    coarse = torch.zeros_like(bins).scatter(1, directed[:, :2], (length * torch.cat([1 - share, share], 1)).to(bins))
+    return bins + (coarse - bins).detach()
 
 
 def _quick_angle(g: Tensor) -> Tensor:

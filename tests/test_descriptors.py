@@ -60,6 +60,23 @@ def test_bilinear_bins_are_vlfeats_up_to_its_arc_cosine(vlfeat):
     assert difference.mean() < 5e-6
 
 
+def test_bilinear_bins_are_vlfeats_up_to_rounding(vlfeat):
+    phi = HOG(int(vlfeat["cell"]), bilinear=True, texture=True, vlfeat=True)
+    assert torch.allclose(phi(vlfeat["picture"])[0], vlfeat["bilinear"], rtol=0, atol=1e-6)
+
+
+def test_vlfeats_arc_cosine_has_the_exact_slope():
+    x = noise(1, 3, 32, 32, dtype=torch.double).requires_grad_()
+    weights = noise(1, 27, 4, 4, seed=1, dtype=torch.double)
+    ours, theirs = (
+        torch.autograd.grad((HOG(bilinear=True, vlfeat=vlfeat)(x) * weights).sum(), x)[0] for vlfeat in (False, True)
+    )
+    assert (ours - theirs).abs().max() < 1e-3 * ours.abs().max()
+    flat = torch.full((1, 3, 32, 32), 0.5).requires_grad_()
+    code = HOG(bilinear=True, vlfeat=True)(flat)
+    assert code.abs().max() < 1e-6 and torch.autograd.grad(code.sum(), flat)[0].isfinite().all()
+
+
 @pytest.mark.parametrize("angle", range(5, 180, 20))
 def test_the_strongest_direction_is_scikit_images(angle):
     """scikit-image's bins begin where ours have their middle."""
