@@ -1,7 +1,8 @@
 """Textures and styles: what a step costs over the bare passes, plain Python beside the vectorised loops, peak memory.
 
 The bare computation is a forward pass as far as the deepest layer, cut by hand, and a backward pass from it to the
-picture. An evaluation of ours adds the Gram matrices, their slopes, L-BFGS with its line search, and the bookkeeping.
+picture: once in channels_last, as `models.load` gives the weights, once in plain contiguous format. An evaluation of
+ours adds the Gram matrices, their slopes, L-BFGS with its line search, and the bookkeeping.
 """
 
 import time
@@ -28,11 +29,12 @@ def network() -> models.Network:
     return models.load("vgg19", weights="random", seed=0)
 
 
-def bare(net: models.Network, x: Tensor) -> Callable[[], None]:
+def bare(x: Tensor, memory_format: torch.memory_format) -> Callable[[], None]:
+    net = network()
     features = net.get_submodule("features")
     assert isinstance(features, nn.Sequential)
-    cut = features[: int(LAYERS[-1].split(".")[1]) + 1]
-    x = x.contiguous(memory_format=torch.channels_last)
+    cut = features[: int(LAYERS[-1].split(".")[1]) + 1].to(memory_format=memory_format)
+    x = x.contiguous(memory_format=memory_format)
 
     def run() -> None:
         y = x.clone().requires_grad_()
@@ -66,6 +68,16 @@ def each(run: Callable[[], object]) -> float:
     Counted.evaluations, Counted.seconds = 0, 0.0
     seconds(run)
     return Counted.seconds / Counted.evaluations
+
+
+def mean_seconds(run: Callable[[], None]) -> float:
+    """Seconds a pass."""
+
+    def passes() -> None:
+        for _ in range(PASSES):
+            run()
+
+    return seconds(passes) / PASSES
 
 
 def plain_efros_leung(exemplar: Tensor, window: int) -> None:
@@ -109,14 +121,15 @@ def evaluations() -> Iterator[Row]:
         "texture": lambda: recipes.synthesize_texture(net, exemplar, LAYERS, **options),
         "style": lambda: recipes.transfer_style(net, content, exemplar, CONTENT, LAYERS, **options),
     }
-    passes = bare(net, exemplar)
-    passes()
+    passes = [bare(exemplar, layout) for layout in (torch.channels_last, torch.contiguous_format)]
+    for run in passes:
+        run()
     for name, technique in techniques.items():
-        what = f"an evaluation of {name}, VGG-19, {SIDE} px"
-        sides = interleaved(
-            ROUNDS, partial(each, technique), lambda: seconds(lambda: [passes() for _ in range(PASSES)]) / PASSES
-        )
-        yield versus(what, "a bare forward and backward pass", *sides, bar="at most 1.05")
+        what, by_hand = f"an evaluation of {name}, VGG-19, {SIDE} px", "a bare forward and backward pass"
+        measures = [partial(each, technique), *(partial(mean_seconds, run) for run in passes)]
+        mine, theirs, contiguous = interleaved(ROUNDS, *measures)
+        yield versus(what, by_hand, mine, theirs, bar="at most 1.05")
+        yield versus(what, f"{by_hand} in contiguous format", mine, contiguous)
 
 
 def loops() -> Iterator[Row]:
