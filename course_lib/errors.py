@@ -1,7 +1,9 @@
 """One clear error for each kind of bad input: it names the culprit and the choices."""
 
+import hashlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -62,3 +64,16 @@ def check_choice(chosen: int | Tensor, n: int, count: int, what: str) -> None:
     if least < 0 or most >= count:
         wrong = least if least < 0 else most
         raise ValueError(f"no {what} with number {wrong}: they go from 0 to {count - 1}")
+
+
+def sums_beside(path: Path) -> dict[str, str]:
+    """SHA-256 by name of file, from the SHA256SUMS in the same folder; none where there is no such list."""
+    sums = path.parent / "SHA256SUMS"
+    return dict(line.split()[::-1] for line in sums.read_text().splitlines()) if sums.exists() else {}
+
+
+def check_shipped(path: Path) -> None:
+    """Raise ValueError unless the file is the one that SHA256SUMS beside it lists, if that lists it."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    same = sums_beside(path).get(path.name, digest) == digest
+    require(same, f"{path} is not the file that was shipped: its SHA-256 is {digest}")

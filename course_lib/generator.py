@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from course_lib.errors import require
+from course_lib.errors import check_shipped, require
 
 LAYER = "relu6"  # whose codes it takes
 UNITS = 256
@@ -69,6 +69,7 @@ def load(net: nn.Module, path: Path = FILE) -> Generator:
         generator.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} is truncated or no generator: {error}") from error
+    check_shipped(path)
     same = torch.equal(generator.get_buffer("network"), fingerprint(net))
     require(same, f"{path.name} is a generator for another network: models.load('coursenet'), of seed 0")
     return generator.requires_grad_(False).eval().to(next(net.parameters()).device)

@@ -1,6 +1,5 @@
 """Networks: shipped, torchvision's, random; normalisation inside."""
 
-import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from course_lib import world
-from course_lib.errors import check_pictures, require, unknown
+from course_lib.errors import check_pictures, check_shipped, require, sums_beside, unknown
 
 SHIPPED = Path(__file__).parent / "weights"
 INITIALIZATIONS = ("unit_variance", "kaiming", "torchvision")
@@ -181,13 +180,12 @@ def course_net() -> nn.Sequential:
 def _shipped(run: int | str) -> nn.Module:
     """CourseNet as a training run left it: the seed of the run, or "robust"."""
     path = SHIPPED / f"coursenet-{run}.safetensors"
-    sums = dict(line.split()[::-1] for line in (SHIPPED / "SHA256SUMS").read_text().splitlines())
-    if path.name not in sums:
-        runs = [name.removeprefix("coursenet-").removesuffix(".safetensors") for name in sums]
+    shipped = sums_beside(path)
+    if path.name not in shipped:
+        runs = [name.removeprefix("coursenet-").removesuffix(".safetensors") for name in shipped]
         raise unknown("shipped coursenet with seed", run, [name for name in runs if name.isdigit()])
     state = _read(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    require(digest == sums[path.name], f"{path} is not the file that was shipped: its SHA-256 is {digest}")
+    check_shipped(path)
     network = course_net()
     _load_state(network, state, path)
     return network

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from tqdm.auto import tqdm
 
 from course_lib import models, train_generator, world
+from course_lib.errors import sums_beside
 from course_lib.optimizers import OneCycle
 
 SCENES = 98_304  # drawn once, as bytes (2.7 GB), then seen PASSES times, each time in another of eight poses
@@ -186,11 +186,9 @@ def save(network: nn.Module, path: Path) -> None:
     """Write the weights, and their SHA-256 into SHA256SUMS beside them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
-    sums = path.parent / "SHA256SUMS"
-    lines = sums.read_text().splitlines() if sums.exists() else []
-    lines = [line for line in lines if not re.search(rf"\s{re.escape(path.name)}$", line)]
-    lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}")
-    sums.write_text("\n".join(sorted(lines, key=lambda line: line.split()[1])) + "\n")
+    sums = sums_beside(path) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+    (path.parent / "SHA256SUMS").write_text("".join(lines))
 
 
 if __name__ == "__main__":

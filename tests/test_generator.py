@@ -73,6 +73,12 @@ def test_bad_codes_and_files_are_refused(coursenet, tmp_path):
     short.write_bytes(generator.FILE.read_bytes()[:1000])
     with pytest.raises(ValueError, match="truncated or no generator"):
         generator.load(coursenet, short)
+    changed = bytearray(generator.FILE.read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / generator.FILE.name).write_bytes(changed)
+    (tmp_path / "SHA256SUMS").write_bytes((models.SHIPPED / "SHA256SUMS").read_bytes())
+    with pytest.raises(ValueError, match="generator-0.safetensors is not the file that was shipped"):
+        generator.load(coursenet, tmp_path / generator.FILE.name)
 
 
 def test_pairs_are_codes_of_scenes_and_the_same_objects_in_one_dress(coursenet):
