@@ -32,6 +32,7 @@ and its four places are modules. An import only ever points to a lower layer.
 | 0 | `optimizers` | steps that torch.optim does not have, or has with other defaults |
 | 0 | `descriptors` | HOG and dense SIFT as differentiable modules |
 | 0 | `texture` | texture without a network: pixels copied from an exemplar wherever their surroundings match |
+| 0 | `paintings` | pictures to take a style from, drawn: a night of brush strokes, stained glass, an engraving |
 | 0 | `incremental` | many copies of one picture, each changed in a box: only what the box reaches is computed again |
 | 0 | `world` | a drawn world where the truth is known: every picture comes with its label, mask and factors |
 | 0 | `measure` | how true a map is, what a unit or a filter holds, how alike two pictures, how sure a number |

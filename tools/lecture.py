@@ -53,7 +53,7 @@ ROWS = (
     ),
     Row(
         "Last layer: PCA, t-SNE, the picture grid",
-        "03_feature_space",
+        "03b_maps",
         ("embedding.pca", "embedding.tsne", "embedding.grid"),
         (
             "test_embedding::test_pca_equals_scikit_learn_up_to_the_sign",
@@ -74,6 +74,12 @@ ROWS = (
             "test_patches::test_top_patches_are_those_of_storing_and_sorting_everything",
             "test_taps::test_the_fields_of_alexnet_are_the_published_ones",
         ),
+    ),
+    Row(
+        "Does the neuron detect that? (not in the lecture)",
+        "04b_what_a_neuron_detects",
+        ("measure.explained", "patches.top_patches"),
+        ("test_measure::test_explained_follows_from_the_f_test_of_scipy",),
     ),
     Row(
         "Occlusion: mask a patch, watch P(class)",
@@ -155,7 +161,7 @@ ROWS = (
     ),
     Row(
         "Caricature (seed 001)",
-        "08_deepdream",
+        "08b_caricature",
         ("recipes.caricature",),
         ("test_deepdream::test_a_caricature_exaggerates_what_the_layer_noticed",),
     ),
@@ -194,6 +200,12 @@ ROWS = (
         "11_style",
         ("recipes.transfer_style",),
         ("test_style::test_content_stays_and_style_comes",),
+    ),
+    Row(
+        "What is left of the object? (not in the lecture)",
+        "11b_what_style_keeps",
+        ("recipes.transfer_style", "attribution.segment"),
+        ("test_style::test_a_mask_says_where_the_style_may_go",),
     ),
     Row(
         "Random weights (seed 000)",
