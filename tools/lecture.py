@@ -154,6 +154,12 @@ ROWS = (
         ("test_adversarial::test_the_linear_example_of_the_lecture",),
     ),
     Row(
+        "Can a network be defended? (not in the lecture)",
+        "07b_defences",
+        ("adversarial.pgd", "models.load"),
+        ("test_models::test_the_robust_coursenet_bears_attacks_that_undo_the_plain_one",),
+    ),
+    Row(
         "DeepDream: gradient := activation",
         "08_deepdream",
         ("recipes.deepdream",),
