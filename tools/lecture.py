@@ -181,6 +181,12 @@ ROWS = (
         ),
     ),
     Row(
+        "Equivalent pre-images; parts of a code (seed 002)",
+        "09b_what_a_code_leaves_open",
+        ("recipes.invert", "taps.receptive_field"),
+        ("test_inversion::test_restarts_of_one_picture_lie_side_by_side_and_differ",),
+    ),
+    Row(
         "Texture by nearest neighbours",
         "10_texture",
         ("texture.efros_leung", "texture.wei_levoy"),
