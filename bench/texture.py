@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.measuring import cost, in_a_fresh_process, interleaved, seconds
@@ -19,6 +20,7 @@ from course_lib import data, models, recipes, texture
 from course_lib.images import resize
 
 LAYERS = ("features.1", "features.4", "features.9", "features.18", "features.27")  # relu1_1 and four poolings
+PLACES = [int(layer.split(".")[1]) for layer in LAYERS]  # in the features
 CONTENT = "features.22"
 ROUNDS, PASSES = 9, 15
 SIDE, LARGE = 224, 512
@@ -29,16 +31,44 @@ def network() -> models.Network:
     return models.load("vgg19", weights="random", seed=0)
 
 
-def bare(x: Tensor, memory_format: torch.memory_format) -> Callable[[], None]:
-    net = network()
+def until(net: models.Network, memory_format: torch.memory_format) -> nn.Sequential:
+    """The network cut after the deepest layer, by hand."""
     features = net.get_submodule("features")
     assert isinstance(features, nn.Sequential)
-    cut = features[: int(LAYERS[-1].split(".")[1]) + 1].to(memory_format=memory_format)
-    x = x.contiguous(memory_format=memory_format)
+    return features[: PLACES[-1] + 1].to(memory_format=memory_format)
+
+
+def bare(x: Tensor, memory_format: torch.memory_format) -> Callable[[], None]:
+    net = network()
+    cut, x = until(net, memory_format), x.contiguous(memory_format=memory_format)
 
     def run() -> None:
         y = x.clone().requires_grad_()
         cut((y - net.mean) / net.std).sum().backward()
+
+    return run
+
+
+def by_hand(x: Tensor) -> Callable[[], None]:
+    """The texture's loss and its slope as PyTorch's tutorial of neural style writes them, in contiguous format."""
+    net = network()
+    cut = until(net, torch.contiguous_format)
+
+    def grams(y: Tensor) -> list[Tensor]:
+        found, h = [], (y - net.mean) / net.std
+        for i, layer in enumerate(cut):
+            h = layer(h)
+            if i in PLACES:
+                rows = h.view(h.shape[1], -1)
+                found.append(rows @ rows.T / rows.numel())
+        return found
+
+    with torch.no_grad():
+        targets = grams(x)
+
+    def run() -> None:
+        y = x.clone().requires_grad_()
+        torch.stack([F.mse_loss(g, g0) for g, g0 in zip(grams(y), targets, strict=True)]).sum().backward()
 
     return run
 
@@ -121,15 +151,17 @@ def evaluations() -> Iterator[Row]:
         "texture": lambda: recipes.synthesize_texture(net, exemplar, LAYERS, **options),
         "style": lambda: recipes.transfer_style(net, content, exemplar, CONTENT, LAYERS, **options),
     }
-    passes = [bare(exemplar, layout) for layout in (torch.channels_last, torch.contiguous_format)]
-    for run in passes:
+    layouts = [bare(exemplar, layout) for layout in (torch.channels_last, torch.contiguous_format)]
+    for run in layouts:
         run()
     for name, technique in techniques.items():
-        what, by_hand = f"an evaluation of {name}, VGG-19, {SIDE} px", "a bare forward and backward pass"
-        measures = [partial(each, technique), *(partial(mean_seconds, run) for run in passes)]
+        what, passes = f"an evaluation of {name}, VGG-19, {SIDE} px", "a bare forward and backward pass"
+        measures = [partial(each, technique), *(partial(mean_seconds, run) for run in layouts)]
         mine, theirs, contiguous = interleaved(ROUNDS, *measures)
-        yield versus(what, by_hand, mine, theirs, bar="at most 1.05")
-        yield versus(what, f"{by_hand} in contiguous format", mine, contiguous)
+        yield versus(what, passes, mine, theirs, bar="at most 1.05")
+        yield versus(what, f"{passes} in contiguous format", mine, contiguous)
+    mine, tutorial = interleaved(ROUNDS, partial(each, techniques["texture"]), partial(mean_seconds, by_hand(exemplar)))
+    yield versus(f"an evaluation of texture, VGG-19, {SIDE} px", "the same loss written by hand", mine, tutorial)
 
 
 def loops() -> Iterator[Row]:
