@@ -37,8 +37,8 @@ class HOG(nn.Module):
     continuous (the slope exists, but a line search stumbles). texture: append four channels, the sums over k of the
     clamped u[k] in each block, divided by sqrt(18): 31 channels in all, values in [0, 0.43]. clamp: the 0.2; infinity
     leaves it out, for a descent: a bin that is above it in all four blocks has no slope back.
-    vlfeat: take the arc cosine of `bilinear` in single precision, as vl_hog does; up to 1e-3 of a pixel moves to
-    another bin, the slopes stay those of the exact angle.
+    vlfeat: take the arc cosine of `bilinear` in single precision, as vl_hog does: up to 1e-3 of a pixel's |g| moves to
+    another bin. The slopes stay those of the exact angle.
 
     The colour with the steepest gradient counts, the border pixels have none, and blocks at the border repeat their
     outer cells, all as in VLFeat's vl_hog (variant UoCTTI), which hard bins and those of `vlfeat` equal up to rounding,
