@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.errors import check_pictures, require
+from course_lib.errors import require
+from course_lib.inputs import check_images
 
 CLAMP = 0.2  # no bin may hold more of its block than this: Lowe 2004, and all who followed
 HOG_DIRECTIONS = 18
@@ -63,7 +64,7 @@ class HOG(nn.Module):
         self.cell, self.bilinear, self.texture, self.clamp, self.vlfeat = cell, bilinear, texture, clamp, vlfeat
 
     def forward(self, x: Tensor) -> Tensor:
-        check_pictures(x, -100, 100)  # a line search strays; what is refused is another scale, 0 to 255
+        check_images(x, -100, 100)  # a line search strays; what is refused is another scale, 0 to 255
         _check_sides(x, 2 * self.cell, f"HOG of cell {self.cell}")
         g = _steepest_colour(x[..., 1:-1, 2:] - x[..., 1:-1, :-2], x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
         cells = self._pool(self._assign(g))  # (n, 18, h - 2, w - 2) -> (n, 18, rows, columns)
@@ -117,7 +118,7 @@ class DenseSIFT(nn.Module):
         self.bin, self.vlfeat = bin, vlfeat
 
     def forward(self, x: Tensor) -> Tensor:
-        check_pictures(x, -100, 100)
+        check_images(x, -100, 100)
         _check_sides(x, (SIFT_BINS - 1) * self.bin + 1, f"dense SIFT of bin {self.bin}")
         grey = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)  # ITU-R BT.601
         down, right = torch.gradient(grey, dim=(1, 2))  # central differences, one-sided at the border

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from course_lib.attribution import gradient
 from course_lib.data import Pictures, batches, count, pick
-from course_lib.errors import check_choice, require
+from course_lib.errors import require
+from course_lib.inputs import check_range, whole
 from course_lib.taps import ReceptiveField, Taps, receptive_field
 
 
@@ -141,7 +142,7 @@ def _chosen(
     found: TopPatches, images: Pictures, channel: int, ranks: Sequence[int] | None, size: int | None
 ) -> tuple[Tensor, list[list[int]]]:
     """The pictures of these patches, and their boxes."""
-    check_choice(channel, 1, len(found.values), "channel")
+    check_range(whole(channel, "channel"), len(found.values), "channel")
     rows = slice(None) if ranks is None else list(ranks)
     return pick(images, found.index[channel][rows].tolist(), size), found.boxes[channel][rows].tolist()
 

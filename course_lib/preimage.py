@@ -1,43 +1,88 @@
 """The loop: x* = argmin_x loss(features(transform(x))) + regularizer(x)."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import trange
 
-from course_lib.energy import Energy
-from course_lib.errors import require
+from course_lib.energy import Activations, Energy, check_layers
+from course_lib.errors import check_options, require
 from course_lib.images import Image, Transform
+from course_lib.inputs import evaluation, tensor, unwrapped
+from course_lib.progress import bar
+from course_lib.taps import Named, Taps
 
+__all__ = ["ADAM", "Interrupted", "MinimizeOptions", "Preimage", "in_turn", "minimize", "minimize_in_stages"]
+
+Features = Callable[[Tensor], Tensor | Activations]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=0.02)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preimage:
     """What minimize found.
 
-    image: (n, 3, h, w) in [0, 1]. energy: term -> its weighted value before each step. interrupted: whether Ctrl-C
-    ended the loop early.
+    Attributes:
+        image: (n, 3, h, w) in [0, 1].
+        energy: Term -> its weighted value before each step.
     """
 
     image: Tensor
     energy: dict[str, list[float]]
-    interrupted: bool = False
 
     @property
     def total(self) -> list[float]:
         """The whole energy before each step."""
         return [sum(values) for values in zip(*self.energy.values(), strict=True)]
 
+    def __repr__(self) -> str:
+        ends = f", energy {self.total[0]:.4g} -> {self.total[-1]:.4g}" if self.total else ""
+        return f"Preimage(image {tuple(self.image.shape)}, {len(self.total)} steps{ends})"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a descent.
+
+    Args:
+        found: What it had found so far.
+
+    Attributes:
+        found: The same.
+    """
+
+    def __init__(self, found: Preimage):
+        super().__init__(f"interrupted after {len(found.total)} steps; `found` holds the result so far")
+        self.found = found
+
+
+class MinimizeOptions(TypedDict, total=False):
+    """What recipes hand on to `minimize`.
+
+    Attributes:
+        regularizer: Another energy, over the image and over any layers.
+        transform: From `images`, drawn anew in each step.
+        steps: Number of steps.
+        optimizer: What makes one from parameters.
+        seed: Of the transform.
+        progress: Whether a run that lasts shows a bar.
+    """
+
+    regularizer: Energy | None
+    transform: Transform | Callable[[Tensor], Tensor] | None
+    steps: int
+    optimizer: MakeOptimizer | torch.optim.Optimizer
+    seed: int
+    progress: bool
+
 
 def minimize(
-    features: Callable[[Tensor], Tensor | dict[str, Tensor]],
+    features: nn.Module | Features,
     loss: Energy,
     image: Image,
     *,
@@ -48,17 +93,43 @@ def minimize(
     seed: int = 0,
     progress: bool = True,
 ) -> Preimage:
-    """Minimise loss(features(transform(x))) + regularizer(x) over the parameters of image, x = image().
+    """Minimise ``loss(features(transform(x))) + regularizer(x)`` over the parameters of image, ``x = image()``.
 
-    features: Taps, or anything that maps pictures to activations; a bare tensor is the activation of layer "".
-    image: an unknown from `images`, which is changed in place. transform: one from `images`, drawn anew in each step,
-        or a plain function without chance in it; it changes what the features see, never what the regularizer sees.
-    optimizer: what makes one from parameters, `partial(torch.optim.SGD, lr=1, momentum=0.9)`, or a ready one. With
-        L-BFGS a step is a call of its `step`, up to max_iter evaluations with a memory that spans the calls.
-    seed: of the transform. One seed on one device gives the same picture to the last bit.
+    Args:
+        features: A network, whose layers are tapped as the energy needs them, or anything that maps images to
+            activations: `Taps`, `HOG`, a function. A bare tensor is the activation of layer "". A module is evaluated,
+            and put back into training afterwards if it was.
+        loss: What to minimise.
+        image: An unknown from `images`, which is changed in place.
+        regularizer: Is added to the loss. Terms of the image see x itself, before the transform; terms of layers see
+            what the loss sees.
+        transform: One from `images`, drawn anew in each step, or a plain function without randomness; it changes what
+            the features see.
+        steps: Number of steps, at least 0.
+        optimizer: What makes one from parameters, such as ``partial(torch.optim.SGD, lr=1, momentum=0.9)``, or a ready
+            one. With L-BFGS a step is a call of its `step`, up to max_iter evaluations with a memory that spans the
+            calls.
+        seed: Of the transform. One seed on one device gives the same image to the last bit.
+        progress: Whether a run that lasts shows a bar.
 
-    Ctrl-C returns the picture as it stands. Raises FloatingPointError that names the term whose value is not finite,
-    and ValueError for a random transform with L-BFGS, whose line search would compare different functions.
+    Returns:
+        The image, and each term's history.
+
+    Raises:
+        ValueError: A layer that the network lacks (with the term that needs it and the nearest names), negative steps,
+            and a random transform with L-BFGS, whose line search would compare different functions.
+        FloatingPointError: A term whose value is not finite (it is named).
+        Interrupted: Ctrl-C; it holds the result so far.
+
+    Example:
+        >>> from course_lib import models
+        >>> from course_lib.energy import activation, squared_norm
+        >>> from course_lib.images import Fourier
+        >>> net = models.load("coursenet")
+        >>> energy = -1 * activation("conv3", 3) + 1e-6 * squared_norm("conv1")
+        >>> found = minimize(net, energy, Fourier(96, 96), steps=5)
+        >>> found.total[-1] < found.total[0], tuple(found.image.shape)
+        (True, (1, 3, 96, 96))
     """
     require(steps >= 0, f"steps must be at least 0, got {steps}")
     engine = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(image.parameters())
@@ -66,7 +137,9 @@ def minimize(
         raise ValueError(
             f"L-BFGS needs the same function in each evaluation, but {transform!r} is random; use Adam or SGD"
         )
-    energy = loss if regularizer is None else loss + regularizer  # image terms see x itself, before the transform
+    energy = loss if regularizer is None else loss + regularizer
+    look = tapped(features, energy)
+    sought = [parameter for group in engine.param_groups for parameter in group["params"]]
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same
     records: list[dict[str, float]] = []  # the parts of the energy before each step
     evaluations: list[dict[str, float]] = []  # L-BFGS makes several in a step
@@ -75,58 +148,132 @@ def minimize(
         engine.zero_grad()
         x = image()
         seen = x if transform is None else transform(x, generator) if isinstance(transform, Transform) else transform(x)
-        answers = features(seen)
-        parts = energy.parts({"": answers} if isinstance(answers, Tensor) else answers, x)
+        parts = energy.parts(_by_layer(look(seen), energy), x)
         total = reduce(torch.add, parts.values())
-        total.backward()
+        total.backward(inputs=sought)  # the network's own gradients stay as they are
         evaluations.append(_finite({name: part.item() for name, part in parts.items()}, step=len(records)))
         return total.detach()
 
-    interrupted = False
-    with torch.backends.cudnn.flags(benchmark=False, deterministic=True), torch.enable_grad():
-        bar = trange(steps, disable=not progress, leave=False)
+    def found() -> Preimage:
+        history = {name: [record[name] for record in records] for name in (records[0] if records else {})}
+        with torch.no_grad():
+            return Preimage(image().detach().clone(), history)
+
+    with _differentiable(look), bar(range(steps), shown=progress) as rounds:
         try:
-            for _ in bar:
+            for _ in rounds:
                 evaluations.clear()
                 engine.step(closure)
                 image.project()
                 records.append(evaluations[0])
         except KeyboardInterrupt:
-            interrupted = True
             image.project()
-        finally:
-            bar.close()
-    history = {name: [record[name] for record in records] for name in (records[0] if records else {})}
-    with torch.no_grad():
-        return Preimage(image().detach().clone(), history, interrupted)
+            raise Interrupted(found()) from None
+        return found()
+
+
+def tapped(features: nn.Module | Features, energy: Energy) -> Features:
+    """The features as a function that gives every layer an energy needs.
+
+    Args:
+        features: A network, or what maps images to activations already.
+        energy: Knows its layers.
+
+    Returns:
+        `Taps` of a network where the energy names layers; else the features themselves.
+
+    Raises:
+        ValueError: A layer that the network lacks: it names the term, the layer and the nearest names.
+    """
+    if not isinstance(features, nn.Module):
+        return features
+    features = unwrapped(features)
+    if isinstance(features, Named) or not any(energy.layers):
+        return features
+    known = dict(features.named_modules())
+    for term in energy.terms:
+        check_layers(term, known)
+    return Taps(features, *energy.layers)
+
+
+def _by_layer(output: Tensor | Activations, energy: Energy) -> Activations:
+    """Activations by layer: those of a bare tensor, or of an output that only wraps one, are layer ""."""
+    if isinstance(output, Tensor):
+        return {"": output}
+    wraps = not isinstance(output, Mapping) or ("" in energy.layers and "" not in output)
+    return {"": tensor(output)} if wraps else output
+
+
+@contextmanager
+def _differentiable(features: Features) -> Iterator[None]:
+    """Gradients are taken inside, the same ones each time, through a network in evaluation mode."""
+    cudnn = torch.backends.cudnn
+    same = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
+    )  # enabled and allow_tf32 have other defaults than what the user chose
+    evaluated = evaluation(features) if isinstance(features, nn.Module) else nullcontext()
+    with same, evaluated, torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def minimize_in_stages(
-    features: Callable[[Tensor], Tensor | dict[str, Tensor]],
+    features: nn.Module | Features,
     loss: Energy,
     image: Image,
     stages: Sequence[tuple[MakeOptimizer, int]],
-    **options: Any,
+    **options: Unpack[MinimizeOptions],
 ) -> Preimage:
     """`minimize` with one optimiser after another, each for its number of steps and with a fresh memory.
 
-    stages: (optimizer, steps) pairs, as in the published schedules, whose rate drops and whose momentum then begins
-    anew. options: for `minimize`. Ctrl-C ends all. Raises ValueError for no stages.
+    Args:
+        features: As in `minimize`.
+        loss: As in `minimize`.
+        image: As in `minimize`.
+        stages: (optimizer, steps) pairs, as in the published schedules, whose rate drops and whose momentum then begins
+            anew.
+        options: For `minimize`: regularizer, transform, seed, progress.
+
+    Returns:
+        The last image, and the history of all stages.
+
+    Raises:
+        ValueError: No stages, and as `minimize`.
+        Interrupted: Ctrl-C ends all stages.
     """
     require(len(stages) > 0, "stages must name at least one pair (optimizer, steps)")
+    given = check_options("minimize_in_stages", options, MinimizeOptions, without=("steps", "optimizer"))
+    return in_turn(
+        minimize(features, loss, image, optimizer=optimizer, steps=steps, **given) for optimizer, steps in stages
+    )
+
+
+def in_turn(descents: Iterable[Preimage], finish: Callable[[Tensor], Tensor] = lambda image: image) -> Preimage:
+    """Descents that follow each other as one.
+
+    Args:
+        descents: Makes one after the other, at least one.
+        finish: What becomes of the last image.
+
+    Returns:
+        The last image, finished, and each term's values one after the other.
+
+    Raises:
+        Interrupted: Ctrl-C in one of them; it holds what there is, finished too.
+    """
     found: list[Preimage] = []
-    for optimizer, steps in stages:
-        found.append(minimize(features, loss, image, optimizer=optimizer, steps=steps, **options))
-        if found[-1].interrupted:
-            break
-    return joined(found)
 
+    def joined() -> Preimage:
+        terms = dict.fromkeys(term for part in found for term in part.energy)
+        energy = {term: [value for part in found for value in part.energy.get(term, [])] for term in terms}
+        return Preimage(finish(found[-1].image), energy)
 
-def joined(found: Sequence[Preimage]) -> Preimage:
-    """Descents that followed each other as one: the last picture, and each term's values one after the other."""
-    terms = next((part.energy for part in found if part.energy), {})
-    energy = {term: [value for part in found for value in part.energy.get(term, [])] for term in terms}
-    return Preimage(found[-1].image, energy, found[-1].interrupted)
+    try:
+        for descent in descents:
+            found.append(descent)
+    except Interrupted as stop:
+        found.append(stop.found)
+        raise Interrupted(joined()) from None
+    return joined()
 
 
 def _finite(values: dict[str, float], step: int) -> dict[str, float]:

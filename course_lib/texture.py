@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from course_lib.errors import check_pictures, require
+from course_lib.errors import require
+from course_lib.inputs import check_images
 
 TOLERANCE = 0.1  # every window up to this much worse than the best may be the one that is copied (Efros and Leung)
 SEED = 3  # the side of the piece that the growth begins with
@@ -66,7 +67,7 @@ def efros_leung(
 
 
 def _check(exemplar: Tensor, size: tuple[int, int], window: int) -> None:
-    check_pictures(exemplar)
+    check_images(exemplar)
     require(len(exemplar) == 1, f"one exemplar at a time, got {len(exemplar)}")
     height, width = exemplar.shape[2:]
     require(window % 2 == 1 and window >= 3, f"a window is odd and at least 3, so that it has a middle; got {window}")
@@ -81,7 +82,7 @@ def _beginning(
     if (start is None) != (known is None):
         raise ValueError("start and known belong together: a picture, and the mask of what of it is there")
     if start is not None and known is not None:
-        check_pictures(start)
+        check_images(start)
         require(start.shape == (1, 3, *size), f"start is (1, 3, {size[0]}, {size[1]}), got {tuple(start.shape)}")
         require(known.shape == (1, 1, *size), f"known is (1, 1, {size[0]}, {size[1]}), got {tuple(known.shape)}")
         require(bool(known.any()), "known is nowhere true: there is nothing to grow from")

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from course_lib.energy import Energy
 from course_lib.errors import require
-from course_lib.taps import ReceptiveField, Taps, receptive_field
+from course_lib.taps import Named, ReceptiveField, Taps, receptive_field
 
 Tile = tuple[tuple[Any, slice, slice], tuple[slice, slice]]  # the pixels to run, which units of their map to keep
 
 
-class Tiled(nn.Module):
+class Tiled(Named):
     """The activation of one layer, as Taps gives it, in the memory of a tile: Tiled(net, "conv3")(x) -> {"conv3": ...}.
 
     A tile is a block of the layer's units, `side` pixels wide, and runs on all that these units see. So neither value

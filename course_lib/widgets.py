@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from course_lib import data, plotting, world
 from course_lib.energy import total_variation
-from course_lib.errors import check_choice, unknown
+from course_lib.errors import unknown
 from course_lib.images import jitter
+from course_lib.inputs import check_range, whole
 from course_lib.models import Network
 from course_lib.patches import TopPatches, crops, slopes, top_patches
 from course_lib.recipes import maximize_activation
@@ -107,7 +108,7 @@ class Explorer(ipywidgets.VBox):
         for layer, channel, _ in units:
             if layer not in self.layers:
                 raise unknown("layer", layer, self.layers)
-            check_choice(channel, 1, self.layers[layer], f"channel of layer {layer!r}")
+            check_range(whole(channel, "channel"), self.layers[layer], f"channel of layer {layer!r}")
         panels = [(f"{layer} · {c}", escape(says) + _row(self.figures(layer, c))) for layer, c, says in units]
         return Recorded(panels)
 

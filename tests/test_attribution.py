@@ -6,7 +6,8 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from course_lib import attribution, data, world
-from course_lib.attribution import covering, integrated
+from course_lib.attribution.integrated import _first_linear
+from course_lib.attribution.occlusion import _filler
 from course_lib.taps import Taps
 
 
@@ -182,7 +183,7 @@ def test_integrated_gradients_hold_where_the_picture_takes_other_ways(way, gener
     wanted = captum.attr.IntegratedGradients(net).attribute(x, 0.1, target=1, n_steps=20).sum(1, keepdim=True)
     got = attribution.integrated_gradients(net, x, 1, 0.1, steps=20)
     assert (got - wanted).abs().max() < 1e-7 * wanted.abs().max()  # Captum's steps are in single precision
-    assert (integrated._first_linear(net, x, torch.full_like(x, 0.1)) == "a") == (way == "chain")
+    assert (_first_linear(net, x, torch.full_like(x, 0.1)) == "a") == (way == "chain")
 
 
 def test_integrated_gradients_are_complete(coursenet, scenes):
@@ -255,7 +256,7 @@ def test_inpainting_hides_less_than_noise(coursenet):
     """What is continued from around a small patch is nearer to the picture than noise is."""
     x = world.draw(1, seed=5).images
     box = [40, 40, 48, 48]
-    away = {f: covering._filler(x, f, 8)(0, box) - x[0, :, 40:48, 40:48] for f in ("inpaint", "noise", "grey")}
+    away = {f: _filler(x, f, 8)(0, box) - x[0, :, 40:48, 40:48] for f in ("inpaint", "noise", "grey")}
     size = {f: float(difference.abs().mean()) for f, difference in away.items()}
     assert size["inpaint"] < min(size["noise"], size["grey"])
 

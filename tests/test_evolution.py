@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from course_lib import evolution
+from course_lib.adversarial import evolution
 
 
 class Brightness(torch.nn.Module):

@@ -3,8 +3,9 @@ import hashlib
 import pytest
 import torch
 
-from course_lib import generator, models, train_generator, world
+from course_lib import generator, models, world
 from course_lib.taps import Taps
+from course_lib.train import generator as train_generator
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from sklearn.metrics import jaccard_score
 from torch import nn
 from torchvision.models import vgg
 
-from course_lib import models, pixelwise, world
-from course_lib.perceptual import PerceptualLoss, untrained_vgg
-from course_lib.pixelwise import KINDS, TASKS
+from course_lib import models, world
+from course_lib.perceptual import PerceptualLoss, pixelwise, untrained_vgg
+from course_lib.perceptual.pixelwise import KINDS, TASKS
 from course_lib.reproduce import perceptual as table
 from course_lib.reproduce.perceptual import ARMS, SWEEP, WEIGHTS, Run
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from course_lib.energy import Energy, activation, alpha_norm, distance, total_variation
 from course_lib.images import Fourier, Pixels, grey, jitter
-from course_lib.preimage import minimize, minimize_in_stages
+from course_lib.preimage import Interrupted, minimize, minimize_in_stages
 from course_lib.taps import Taps
 
 OPTIMIZERS = {
@@ -128,7 +128,7 @@ def test_a_value_that_is_not_finite_stops_the_loop_and_is_named(bad, coursenet):
         minimize(coursenet, alpha_norm() + bad * activation("", 1), Fourier(96, 96), steps=3, progress=False)
 
 
-def test_ctrl_c_returns_what_there_is(generator, request):
+def test_ctrl_c_holds_what_there_is(generator, request):
     class Interrupts(nn.Module):
         calls = 0
 
@@ -141,8 +141,10 @@ def test_ctrl_c_returns_what_there_is(generator, request):
     target = torch.rand(1, 3, 4, 4, generator=generator)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores Ctrl-C
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
-    result = minimize(Interrupts(), distance(target), Pixels(grey(4, 4)), steps=100_000, progress=False)
-    assert result.interrupted
+    with pytest.raises(Interrupted, match="`found` holds the result so far") as stop:
+        minimize(Interrupts(), distance(target), Pixels(grey(4, 4)), steps=100_000, progress=False)
+    assert isinstance(stop.value, KeyboardInterrupt)
+    result = stop.value.found
     assert 3 <= len(result.total) < 100
     assert torch.isfinite(result.image).all()
 
@@ -155,10 +157,14 @@ def test_no_steps_give_the_start(generator):
         minimize(nn.Identity(), alpha_norm(), Pixels(start), steps=-1)
 
 
-def test_the_progress_bar_is_shown_on_request(capsys):
-    for progress in (True, False):
-        minimize(nn.Identity(), alpha_norm(), Pixels(grey(4, 4)), steps=2, progress=progress)
-        assert ("it/s" in capsys.readouterr().err) is progress
+@pytest.mark.parametrize(
+    ("lasts", "progress", "seen"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_a_progress_bar_appears_when_a_run_lasts(lasts, progress, seen, capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr("course_lib.progress.DELAY", 1e-9 if lasts else 60.0)
+    minimize(nn.Identity(), alpha_norm(), Pixels(grey(4, 4)), steps=2, progress=progress)
+    assert ("it/s" in capsys.readouterr().err) is seen
 
 
 def test_the_network_gets_no_gradient_and_no_hook(coursenet):

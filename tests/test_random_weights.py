@@ -8,8 +8,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from course_lib import greedy, measure, models, world
+from course_lib import measure, models, world
 from course_lib.preimage import Preimage
+from course_lib.recipes import greedy
 from course_lib.reproduce import random_textures, random_weights
 from course_lib.reproduce.__main__ import main
 from course_lib.reproduce.random_weights import FREE, NATURAL, SLOW, Question, Run

@@ -1,4 +1,4 @@
-"""Fooling a network: FGSM, PGD, L-BFGS, fooling images, the linear story."""
+"""FGSM, PGD, and the smallest change by L-BFGS."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,22 +10,20 @@ import torch
 from scipy.optimize import minimize as scipy_minimize
 from torch import Tensor, nn
 
+from course_lib.adversarial.ball import Ball
 from course_lib.energy import Energy, cross_entropy
-from course_lib.errors import check_choice, check_pictures, require, unknown
-from course_lib.evolution import CPPN_WEIGHTS, cppn, evolve, mutate_pixels, mutate_weights
-from course_lib.images import Image, Pixels
-from course_lib.models import Network
-from course_lib.optimizers import Steepest, per_picture, steepest
+from course_lib.errors import require, unknown
+from course_lib.inputs import check_images, check_range, whole
+from course_lib.optimizers import Steepest
 from course_lib.preimage import minimize
 
 NORMS = ("linf", "l2")
-METHODS = {"ascent": 200, "evolution": 3000, "cppn": 1000}  # with the most steps that each takes by default
+
+
 MARGIN = 1e-3  # of the logits: what lbfgs calls fooled must be so under another device's rounding, too
 
+
 Loss = Callable[[str, int | Tensor], Energy]  # (layer, label) -> the energy J of that label
-
-
-# ---------------------------------------------------------------- one step, several steps
 
 
 def fgsm(
@@ -95,74 +93,6 @@ def pgd(
     return ball.exact()
 
 
-class Ball(Image):
-    """The pictures within `radius` of a start, in a norm; in [0, 1] as well, if the start is.
-
-    project() is right up to rounding, as in any attack; exact() leaves no tolerance: |x - start| <= radius holds for
-    the floating-point numbers themselves.
-    """
-
-    def __init__(self, start: Tensor, radius: float, norm: str):
-        super().__init__()
-        self.pixels = nn.Parameter(start.detach().clone(memory_format=torch.contiguous_format))
-        self.register_buffer("start", self.pixels.detach().clone())
-        self.norm, self.radius = norm, radius
-        self.box = (0.0, 1.0) if bool(((start >= 0) & (start <= 1)).all()) else (-math.inf, math.inf)
-
-    def forward(self) -> Tensor:
-        return self.pixels
-
-    @torch.no_grad()
-    def scatter(self, generator: torch.Generator) -> None:
-        """Move to a random point: uniform in the cube (linf); any direction, uniform in length (l2)."""
-        shape = self.pixels.shape  # drawn on the CPU, so that every device draws the same
-        if self.norm == "linf":
-            away = 2 * torch.rand(shape, generator=generator) - 1
-        else:
-            away = steepest(torch.randn(shape, generator=generator), "l2")
-            away = away * per_picture(torch.rand(len(away), generator=generator), away)
-        self.pixels.add_(self.radius * away.to(self.pixels))
-        self.project()
-
-    @torch.no_grad()
-    def project(self) -> None:
-        change = self.pixels - self.get_buffer("start")
-        if self.norm == "linf":
-            change = change.clamp(-self.radius, self.radius)
-        else:
-            share = (self.radius / _length(change).clamp(min=1e-30)).clamp(max=1)
-            change = change * per_picture(share, change)
-        self.pixels.copy_((self.get_buffer("start") + change).clamp(*self.box))
-
-    @torch.no_grad()
-    def exact(self) -> Tensor:
-        """The picture, moved by the rounding errors that kept it outside."""
-        moved, start = self.pixels.detach().clone(), self.get_buffer("start")
-        if self.norm == "linf":
-            bound = _rounded_down(self.radius, start.dtype)
-            low, high = start - bound, start + bound  # rounded, by half a step of these numbers at most
-            low = torch.where(start.double() - low.double() > bound, low.nextafter(start), low)
-            high = torch.where(high.double() - start.double() > bound, high.nextafter(start), high)
-            return moved.clamp(low, high)
-        bound, slack = (1 - 2**-20) * self.radius, 2**-20  # the rounding of a sum depends on its order
-        while bool((far := (length := _length(moved.double() - start.double())) > bound).any()):
-            share = torch.where(far, (1 - slack) * bound / length.clamp(min=1e-30), 1.0).to(moved)
-            moved = torch.where(per_picture(far, moved), start + (moved - start) * per_picture(share, moved), moved)
-            slack = min(1.0, 2 * slack)  # 1 is the start itself, so this ends
-        return moved.clamp(*self.box)
-
-
-def _rounded_down(value: float, dtype: torch.dtype) -> float:
-    """The largest number of that type that is not above the value: 8/255 as a float32 may be above 8/255."""
-    nearest = torch.tensor(value, dtype=dtype)
-    return float(nearest.nextafter(torch.zeros_like(nearest)) if float(nearest) > value else nearest)
-
-
-def _length(change: Tensor) -> Tensor:
-    """(n,): the Euclidean length of each of (n, ...)."""
-    return change.flatten(1).norm(dim=1)
-
-
 @contextmanager
 def _without_weight_gradients(net: nn.Module) -> Iterator[None]:
     """A network in training keeps its weights' gradients as they were."""
@@ -179,12 +109,12 @@ def _without_weight_gradients(net: nn.Module) -> Iterator[None]:
 def _checked(net: nn.Module, x: Tensor, label: int | Tensor, targeted: bool, anyway: bool) -> Tensor:
     """x without its history, clipped to [0, 1] where the network asks for pictures; errors as `pgd` says."""
     if hasattr(net, "image_size"):
-        check_pictures(x)
-        x = x.clamp(0, 1)  # check_pictures lets a rounding error pass
+        check_images(x)
+        x = x.clamp(0, 1)  # check_images lets a rounding error pass
     x = x.detach()
     with torch.no_grad():
         logits = net(x)
-    check_choice(label, len(logits), logits.shape[1], "class of the output")
+    check_range(whole(label, "label"), logits.shape[1], "class of the output", len(logits))
     if not anyway:
         guesses = logits.argmax(1)
         given = guesses == torch.as_tensor(label, device=guesses.device)
@@ -193,9 +123,6 @@ def _checked(net: nn.Module, x: Tensor, label: int | Tensor, targeted: bool, any
         shown = ", ".join(map(str, reached[:10])) + (f", ... {len(reached)} in all" if len(reached) > 10 else "")
         require(not reached, f"{what} picture {shown}; leave them out, or pass anyway=True")
     return x
-
-
-# ---------------------------------------------------------------- the smallest change
 
 
 def lbfgs(
@@ -263,49 +190,3 @@ def _box_constrained(net: nn.Module, x: Tensor, target: int, weight: float, step
         options={"maxiter": steps},
     )
     return torch.from_numpy(found.x).to(x).view_as(x).clamp(0, 1)
-
-
-# ---------------------------------------------------------------- confident nonsense
-
-
-def fooling_image(
-    net: Network,
-    target: int | Tensor,
-    *,
-    method: str = "ascent",
-    confidence: float = 0.996,
-    steps: int | None = None,
-    seed: int = 0,
-) -> Tensor:
-    """Pictures (n, 3, side, side) that mean nothing and that the network takes for its targets.
-
-    target: an int, or (n,) of them. method:
-        "ascent": gradient descent on the cross-entropy, from uniform noise;
-        "evolution": mutation and selection of the colour values themselves, from uniform noise;
-        "cppn": mutation and selection of small networks (x, y, distance from the centre) -> colour, which draw
-        regular patterns.
-    confidence: evolution ends when every target has this probability. steps: at most that many; by default 200 steps
-        of ascent, 3000 generations of pixels, or 1000 of CPPNs.
-
-    The probability may stay lower: look at the network's answers. One seed gives one picture.
-    Raises ValueError for a target out of range, an unknown method, steps < 1 or a confidence outside [0, 1).
-    Source: Nguyen 2015. Every target keeps its best picture, and a child of any of them can win any target, as there.
-    Selection is by the log-probability, which does not saturate; the CPPNs have a fixed set of connections.
-    """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    steps = METHODS[method] if steps is None else steps
-    require(steps >= 1, f"steps must be at least 1, got {steps}")
-    require(0 <= confidence < 1, f"confidence is in [0, 1), got {confidence}")
-    targets = torch.as_tensor(target).reshape(-1).to(next(net.parameters()).device)
-    check_choice(target, len(targets), len(net.classes), f"class of {net.name}")
-    generator = torch.Generator().manual_seed(seed)
-    side = net.image_size
-    if method == "cppn":
-        genomes = torch.randn(len(targets), CPPN_WEIGHTS, generator=generator)
-        return evolve(net, targets, genomes, partial(cppn, side=side), mutate_weights, confidence, steps, generator)
-    noise = torch.rand(len(targets), 3, side, side, generator=generator)
-    if method == "evolution":
-        return evolve(net, targets, noise, lambda pixels: pixels, mutate_pixels, confidence, steps, generator)
-    image = Pixels(noise.to(targets.device))
-    return minimize(net, cross_entropy("", targets), image, steps=steps, progress=False).image

@@ -1,10 +1,10 @@
 """Which pixels mattered: gradient rules, occlusion, CAM, segmentation."""
 
 from course_lib.attribution.cam import grad_cam
-from course_lib.attribution.covering import occlusion, occlusion_grid
-from course_lib.attribution.cutting import segment
+from course_lib.attribution.gradient import gradient, saliency, smooth_grad
 from course_lib.attribution.integrated import integrated_gradients
-from course_lib.attribution.slopes import gradient, saliency, smooth_grad
+from course_lib.attribution.occlusion import occlusion, occlusion_grid
+from course_lib.attribution.segmentation import segment
 
 __all__ = [
     "grad_cam",

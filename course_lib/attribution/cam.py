@@ -6,57 +6,82 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
-from course_lib.attribution.slopes import check_input
 from course_lib.energy import activation
 from course_lib.errors import require
-from course_lib.taps import Taps, hooked
+from course_lib.inputs import Label, ready, tensor
+from course_lib.taps import Taps, channels_first, hooked
 
 
-def grad_cam(
-    net: nn.Module, x: Tensor, label: int | Tensor, layer: str | None = None, *, upsample: bool = True
-) -> Tensor:
-    """max(sum over channels of w_c A_c, 0), w_c the mean over places of dS/dA_c: (n, 1, h, w), at least 0.
+def grad_cam(net: nn.Module, x: Tensor, label: Label, layer: str | None = None, *, upsample: bool = True) -> Tensor:
+    """``max(sum over channels of w_c A_c, 0)``, A the maps of a layer and w_c the mean over positions of ``dS/dA_c``.
 
-    A are the maps of `layer`, by default the last one that has places. The map has their size and is upsampled to the
-    picture's (bilinear); upsample=False leaves it as it is.
-    Raises as `gradient`, and ValueError for a layer without places. Source: Selvaraju 2017, eq. 1 and 2.
+    Args:
+        net: As in `gradient`.
+        x: As in `gradient`.
+        label: As in `gradient`.
+        layer: Whose maps are weighed; by default the last one that has positions. A network that goes on in tokens
+            behind it, as a vision transformer does, has no such layer to speak for it: name one.
+        upsample: Enlarge the map, which has the layer's size, to the image's (bilinear).
+
+    Returns:
+        (n, 1, h, w), at least 0; without `upsample` in the layer's own size.
+
+    Raises:
+        TypeError: As `gradient`.
+        ValueError: As `gradient`, and a layer without positions.
+
+    Source: Selvaraju 2017, eq. 1 and 2. Deviation: none.
     """
-    check_input(net, x)
-    layer = _last_with_places(net, x) if layer is None else layer
-    with torch.enable_grad():
-        logits, maps = _with_maps(net, x.detach().clone().requires_grad_(), layer)
-        require(maps.dim() == 4, f"layer {layer!r} has no places: it answers {tuple(maps.shape)}")
-        (slopes,) = torch.autograd.grad(activation("", label)({"": logits}, x), maps)
-    heat = (slopes.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True).relu()
+    with ready(net, x, label) as (net, x, chosen):
+        layer = _last_with_positions(net, x) if layer is None else layer
+        positions = Taps(net, layer).positions(x)[layer]  # its errors come first
+        maps, gradients = _maps_and_gradients(net, x, chosen, layer)
+    require(positions is not None, f"layer {layer!r} has no positions: it outputs {tuple(maps.shape)}")
+    maps, gradients = channels_first(maps, positions), channels_first(gradients, positions)
+    heat = (gradients.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
     return F.interpolate(heat, size=x.shape[2:], mode="bilinear", align_corners=False) if upsample else heat
 
 
-def _with_maps(net: nn.Module, x: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """The logits, and the layer's maps on the way to them: what follows gets a copy, which it may overwrite."""
-    Taps(net, layer)(x[:1])  # its errors
-    found = []
+def _maps_and_gradients(net: nn.Module, x: Tensor, label: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """The layer's maps, as it returns them, and the gradients of the scores at them.
 
-    def record(output: Tensor) -> Tensor:
-        found.append(output)
-        return output.clone()
+    An in-place ReLU may follow: values are copied at once, and the gradient is taken at the layer's edge of the graph.
+    """
+    maps, edges = [], []
+
+    def record(output: object) -> None:
+        a = tensor(output, f"layer {layer!r}")
+        maps.append(a.detach().clone())
+        edges.append(get_gradient_edge(a))
 
     with hooked(net, layer, record):
-        return net(x), found[-1]
+        logits = tensor(net(x.clone().requires_grad_()))
+    (gradients,) = torch.autograd.grad(activation("", label)({"": logits}, x), edges[-1:])
+    return maps[-1], gradients
 
 
-def _last_with_places(net: nn.Module, x: Tensor) -> str:
-    """The last module without parts whose answer is (n, c, h, w) with more than one place."""
-    found = []
+def _last_with_positions(net: nn.Module, x: Tensor) -> str:
+    """The last module without parts whose output is (n, c, h, w) with more than one position."""
+    found: list[str] = []
+    tokens: list[str] = []
 
     def record(name: str, output: object) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and output[0, 0].numel() > 1:
             found.append(name)
+        if isinstance(output, Tensor) and output.dim() == 3 and output.shape[1] > 1:
+            tokens.append(name)
 
     with ExitStack() as stack, torch.no_grad():
         for name, module in net.named_modules():
             if name and not list(module.children()):
                 stack.enter_context(hooked(net, name, partial(record, name)))
         net(x[:1])
-    require(bool(found), "the network has no layer with places, so there is nothing for Grad-CAM to weigh")
+    require(bool(found), "the network has no layer with positions, so there is nothing for Grad-CAM to weigh")
+    require(
+        not tokens,
+        f"the network goes on in tokens ({', '.join(tokens[:2])}, ...) behind its last layer with positions, "
+        f"{found[-1]!r}, which would speak for little of it; name the layer",
+    )
     return found[-1]

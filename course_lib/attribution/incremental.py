@@ -1,18 +1,22 @@
-"""Many copies of one picture, each changed in a box: only what the box reaches is computed again."""
+"""Many copies of one image, each changed in a box: only what the box reaches is computed again."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from course_lib.inputs import logits
+from course_lib.taps import hooked
 
 Content = Callable[[list[int]], Tensor]  # box -> what lies there, (c, height, width)
 BATCH = 8  # windows at a time; larger batches are no faster on a CPU
 
 
 class Reach(NamedTuple):
-    """Along one axis, unit i of a layer sees `size` places of what is before it, from start + i * stride."""
+    """Along one axis, unit i of a layer sees `size` positions of what is before it, from start + i * stride."""
 
     size: int
     stride: int
@@ -25,10 +29,10 @@ class Reach(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """The picture, or a layer's maps, and for each of m copies what changes there and the window that is computed."""
+    """The image, or a layer's maps, and for each of m copies what changes there and the window that is computed."""
 
     layer: str
-    clean: Tensor  # (1, c, h, w), of the unchanged picture
+    clean: Tensor  # (1, c, h, w), of the unchanged image
     changed: Tensor  # (m, 4), a box: top, left, bottom, right, half open
     arrived: Tensor  # (m, 2), where the first unit that the window before gives rise to lies
     origin: Tensor  # (m, 2), upper left corner of this level's window
@@ -44,26 +48,35 @@ def chain(module: nn.Module, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-@torch.inference_mode()
-def answers(
+@torch.no_grad()
+def outputs(
     net: nn.Module,
-    picture: Tensor,
+    image: Tensor,
     boxes: Tensor,
     content: Content,
     reaches: Mapping[str, tuple[Reach, Reach]],
 ) -> Tensor:
-    """net(copies), (m, classes), of the picture (1, c, h, w) with content(box) in each box.
+    """The network's output for copies of an image with content(box) in each box.
 
-    boxes: (m, 4) integers: top, left, bottom, right, half open. reaches: for layers of a chain, first to last, what
-    their units see of the picture, (rows, columns). Each layer computes a window around what has changed, with enough
-    around it for its units to see what they always see; the rest is what the unchanged picture gave. Behind the last
-    layer the network runs in full.
+    Each layer computes a window around what has changed, with enough around it for its units to see what they always
+    see; the rest is what the unchanged image gave. Behind the last layer the network runs in full. Exact up to
+    rounding, and put to the test: where three of the copies give another output than in full, the network is no chain,
+    and all of them are computed in full.
 
-    Exact up to rounding (incremental inference, Nakandala 2019). It is put to the test: where three of the copies
-    answer otherwise than in full, the network is no chain, and all of them are computed in full.
+    Args:
+        net: A classifier in evaluation mode.
+        image: (1, c, h, w).
+        boxes: (m, 4) integers: top, left, bottom, right, half open.
+        content: box -> what lies there, (c, height, width).
+        reaches: For layers of a chain, first to last, what their units see of the image, (rows, columns).
+
+    Returns:
+        (m, classes).
+
+    Source: Nakandala 2019 (incremental inference).
     """
-    full = _levels(net, picture, boxes, {})
-    windows = _levels(net, picture, boxes, reaches)
+    full = _levels(net, image, boxes, {})
+    windows = _levels(net, image, boxes, reaches)
     if len(windows) > 1 and not _agree(net, windows, full, content):
         windows = full
     return torch.cat([_run(net, windows, rows, content) for rows in torch.arange(len(boxes)).split(BATCH)])
@@ -83,11 +96,11 @@ def _agree(net: nn.Module, windows: list[_Level], full: list[_Level], content: C
 # ---------------------------------------------------------------- which windows
 
 
-def _levels(net: nn.Module, picture: Tensor, boxes: Tensor, reaches: Mapping[str, tuple[Reach, Reach]]) -> list[_Level]:
-    """The picture and each layer; the window of the last is its whole map."""
-    clean = _maps(net, picture, list(reaches))
+def _levels(net: nn.Module, image: Tensor, boxes: Tensor, reaches: Mapping[str, tuple[Reach, Reach]]) -> list[_Level]:
+    """The image and each layer; the window of the last is its whole map."""
+    clean = _maps(net, image, list(reaches))
     levels: list[_Level] = []
-    layer, maps, changed, arrived = "", picture, boxes.cpu(), torch.zeros(len(boxes), 2, dtype=torch.long)
+    layer, maps, changed, arrived = "", image, boxes.cpu(), torch.zeros(len(boxes), 2, dtype=torch.long)
     seen = (Reach(1, 1, 0),) * 2
     for name, reach in reaches.items():
         if name not in clean:
@@ -104,18 +117,19 @@ def _levels(net: nn.Module, picture: Tensor, boxes: Tensor, reaches: Mapping[str
     return [*levels, _Level(layer, maps, changed, arrived, torch.zeros_like(arrived), whole)]
 
 
-def _maps(net: nn.Module, picture: Tensor, layers: list[str]) -> dict[str, Tensor]:
-    """What the layers answer to the picture, of those that run exactly once and have places."""
+def _maps(net: nn.Module, image: Tensor, layers: list[str]) -> dict[str, Tensor]:
+    """The layers' outputs for the image, of those that run exactly once and have positions."""
     found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+
+    def record(layer: str, output: object) -> None:
+        if isinstance(output, Tensor):
+            found[layer].append(output.clone())  # a ReLU in place may overwrite it
+
     with ExitStack() as stack:
         for layer in layers:
-
-            def record(module: nn.Module, inputs: Any, output: Tensor, layer: str = layer) -> None:
-                found[layer].append(output.clone())  # a ReLU in place may overwrite it
-
-            stack.callback(net.get_submodule(layer).register_forward_hook(record).remove)
+            stack.enter_context(hooked(net, layer, partial(record, layer)))
         if layers:
-            net(picture)
+            net(image)
     return {layer: maps[0] for layer, maps in found.items() if len(maps) == 1 and maps[0].dim() == 4}
 
 
@@ -143,20 +157,20 @@ def _through(
 
 
 def _run(net: nn.Module, levels: list[_Level], rows: Tensor, content: Content) -> Tensor:
-    """The network's answers to the copies of these numbers; hooks replace each layer's window by the next one."""
+    """The network's outputs for the copies of these numbers; hooks replace each layer's window by the next one."""
+
+    def replaced(level: _Level, output: Tensor) -> Tensor:
+        def part(j: int) -> Tensor:
+            i = int(rows[j])
+            top, left, bottom, right = (level.changed[i] - level.arrived[i].repeat(2)).tolist()
+            return output[j, :, top:bottom, left:right]
+
+        return _windows(level, rows, part)
+
     with ExitStack() as stack:
         for level in levels[1:]:
-
-            def hook(module: nn.Module, inputs: Any, output: Tensor, level: _Level = level) -> Tensor:
-                def part(j: int) -> Tensor:
-                    i = int(rows[j])
-                    top, left, bottom, right = (level.changed[i] - level.arrived[i].repeat(2)).tolist()
-                    return output[j, :, top:bottom, left:right]
-
-                return _windows(level, rows, part)
-
-            stack.callback(net.get_submodule(level.layer).register_forward_hook(hook).remove)
-        return net(_windows(levels[0], rows, lambda j: content(levels[0].changed[int(rows[j])].tolist())))
+            stack.enter_context(hooked(net, level.layer, partial(replaced, level)))
+        return logits(net, _windows(levels[0], rows, lambda j: content(levels[0].changed[int(rows[j])].tolist())))
 
 
 def _windows(level: _Level, rows: Tensor, part: Callable[[int], Tensor]) -> Tensor:

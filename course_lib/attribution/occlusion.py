@@ -1,4 +1,4 @@
-"""What the score loses when a patch covers a part of the picture."""
+"""What the score loses when a patch covers a part of the image."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from course_lib import incremental
-from course_lib.attribution.cutting import as_bytes
-from course_lib.attribution.slopes import check_input, labels_of
-from course_lib.errors import check_choice, require, unknown
+from course_lib.attribution import incremental
+from course_lib.attribution.segmentation import as_bytes
+from course_lib.errors import require, unknown
+from course_lib.inputs import Label, logits, ready, scores
 from course_lib.taps import receptive_field
 
 FILLS = ("grey", "blur", "noise", "inpaint")
@@ -23,28 +23,42 @@ SCORES = ("logit", "probability")
 def occlusion(
     net: nn.Module,
     x: Tensor,
-    label: int | Tensor,
+    label: Label,
     patch: int = 32,
     stride: int = 8,
     fill: str | float | Tensor = "grey",
     *,
     score: str = "logit",
 ) -> Tensor:
-    """How much the score of `label` falls when a patch covers a pixel, (n, 1, h, w), signed.
+    """How much the score of a class falls when a patch covers a pixel: the mean of ``S(x) - S(covered)``.
 
-    The mean of S(x) - S(covered) over all positions of the patch that cover the pixel. Patches start every `stride`
-    pixels from the upper left corner; the last of a row or column hangs over the border, if need be, and is cut there.
-    fill: "grey" (0.5), "blur", "noise" (uniform, the same for every picture), "inpaint" (continued from around the
-    patch; Telea 2004), a number, or a picture that broadcasts to x. score: "logit", or "probability" (Zeiler and
-    Fergus 2014).
+    The mean is over all positions of the patch that cover the pixel. Patches start every `stride` pixels from the upper
+    left corner; the last of a row or column hangs over the border, if need be, and is cut there. Only what the patch
+    can reach is computed again (see `incremental`).
 
-    Only what the patch can reach is computed again (see `incremental`).
-    Raises as `gradient`, and ValueError for a patch that does not fit, a stride outside 1 ... patch (it would leave
-    pixels uncovered), and another fill or score.
+    Args:
+        net: As in `gradient`.
+        x: As in `gradient`.
+        label: As in `gradient`.
+        patch: Side of the square patch in pixels, from 1 to the shorter side of the image.
+        stride: Pixels between its positions, from 1 to `patch` (beyond, pixels would stay uncovered).
+        fill: What covers: "grey" (0.5), "blur", "noise" (uniform, the same for every image), "inpaint" (continued from
+            around the patch; Telea 2004), a number, or an image that broadcasts to x.
+        score: "logit", or "probability" (Zeiler and Fergus 2014).
+
+    Returns:
+        (n, 1, h, w), signed.
+
+    Raises:
+        TypeError: As `gradient`.
+        ValueError: As `gradient`; a patch that does not fit, a stride out of range, another fill or score.
+
+    Source: Zeiler and Fergus 2014, section 4.2. Deviation: the mean over positions, which keeps the image's size;
+    theirs is `occlusion_grid`.
     """
     grids = occlusion_grid(net, x, label, patch, stride, fill, score=score)
-    with torch.no_grad():
-        clean = _scores(net(x), label, score)
+    with ready(net, x, label) as (net, x, chosen), torch.no_grad():
+        clean = _scores(logits(net, x), chosen, score)
     drops = clean[:, None, None] - grids
     heat, times = torch.zeros_like(x[:, :1]), torch.zeros_like(x[:1, :1])
     for (top, left, bottom, right), drop in zip(_boxes(x, patch, stride).tolist(), drops.flatten(1).T, strict=True):
@@ -56,36 +70,54 @@ def occlusion(
 def occlusion_grid(
     net: nn.Module,
     x: Tensor,
-    label: int | Tensor,
+    label: Label,
     patch: int = 32,
     stride: int = 8,
     fill: str | float | Tensor = "grey",
     *,
     score: str = "probability",
 ) -> Tensor:
-    """The score of `label` with the patch at each position, (n, rows, columns): the heat map of Zeiler and Fergus 2014.
+    """The score of a class with the patch at each position: the heat map of Zeiler and Fergus 2014.
 
-    Low where the covered part was needed. Arguments and errors as in `occlusion`.
+    Low where the covered part was needed.
+
+    Args:
+        net: As in `gradient`.
+        x: As in `gradient`.
+        label: As in `gradient`.
+        patch: As in `occlusion`.
+        stride: As in `occlusion`.
+        fill: As in `occlusion`.
+        score: As in `occlusion`.
+
+    Returns:
+        (n, rows, columns), a value for each position of the patch.
+
+    Raises:
+        TypeError: As `occlusion`.
+        ValueError: As `occlusion`.
+
+    Source: Zeiler and Fergus 2014, section 4.2. Deviation: none.
     """
-    check_input(net, x)
-    require(1 <= patch <= min(x.shape[2:]), f"a patch of {patch} does not fit a picture of {tuple(x.shape[2:])}")
-    require(1 <= stride <= patch, f"stride goes from 1 to the patch's {patch}, or pixels stay uncovered; got {stride}")
     if score not in SCORES:
         raise unknown("score", score, SCORES)
-    boxes = _boxes(x, patch, stride)
-    filler = _filler(x, fill, patch)
-    reaches = _reaches(net, x, patch)
-    grids = []
-    for i, each in enumerate(labels_of(label, len(x))):
-        covered = incremental.answers(net, x[i : i + 1], boxes, partial(filler, i), reaches)
-        grids.append(_scores(covered, each, score).view(len(boxes[:, 0].unique()), -1))
-    return torch.stack(grids)
+    with ready(net, x, label) as (net, x, chosen), torch.no_grad():
+        require(1 <= patch <= min(x.shape[2:]), f"a patch of {patch} does not fit an image of {tuple(x.shape[2:])}")
+        covers = f"stride goes from 1 to the patch's {patch}, or pixels stay uncovered; got {stride}"
+        require(1 <= stride <= patch, covers)
+        boxes = _boxes(x, patch, stride)
+        filler = _filler(x, fill, patch)
+        reaches = _reaches(net, x, patch)
+        grids = []
+        for i in range(len(x)):
+            covered = incremental.outputs(net, x[i : i + 1], boxes, partial(filler, i), reaches)
+            each = chosen[i : i + 1].expand(len(covered))
+            grids.append(_scores(covered, each, score).view(len(boxes[:, 0].unique()), -1))
+        return torch.stack(grids)
 
 
-def _scores(logits: Tensor, label: int | Tensor, score: str) -> Tensor:
-    check_choice(label, len(logits), logits.shape[1], "class of the output")
-    values = logits.softmax(1) if score == "probability" else logits
-    return values.gather(1, torch.as_tensor(label, device=logits.device).expand(len(logits)).long()[:, None])[:, 0]
+def _scores(output: Tensor, label: Tensor, score: str) -> Tensor:
+    return scores(output.softmax(1) if score == "probability" else output, label)
 
 
 def _boxes(x: Tensor, patch: int, stride: int) -> Tensor:
@@ -100,7 +132,7 @@ def _reaches(net: nn.Module, x: Tensor, patch: int) -> dict[str, tuple[increment
     reaches = {}
     for layer in incremental.chain(net):
         if isinstance(net.get_submodule(layer), nn.ReLU | nn.Dropout | nn.BatchNorm2d):
-            continue  # place by place: it sees what its input sees
+            continue  # position by position: it sees what its input sees
         try:
             field = receptive_field(net, layer, (x.shape[2], x.shape[3]))
         except (ValueError, RuntimeError):
@@ -114,7 +146,7 @@ def _reaches(net: nn.Module, x: Tensor, patch: int) -> dict[str, tuple[increment
     return reaches
 
 
-Filler = Callable[[int, list[int]], Tensor]  # (number of the picture, its box) -> what covers it, (c, height, width)
+Filler = Callable[[int, list[int]], Tensor]  # (number of the image, its box) -> what covers it, (c, height, width)
 
 
 def _filler(x: Tensor, fill: str | float | Tensor, patch: int) -> Filler:
@@ -131,13 +163,13 @@ def _filler(x: Tensor, fill: str | float | Tensor, patch: int) -> Filler:
     return lambda i, box: cover[i, :, box[0] : box[2], box[1] : box[3]]
 
 
-def _inpainted(picture: Tensor, box: list[int]) -> Tensor:
+def _inpainted(image: Tensor, box: list[int]) -> Tensor:
     """The box filled in from the pixels around it; a margin of them is enough."""
     margin = 8
     top, left, bottom, right = box
     y, x = max(top - margin, 0), max(left - margin, 0)
-    part = as_bytes(picture[:, y : bottom + margin, x : right + margin])
+    part = as_bytes(image[:, y : bottom + margin, x : right + margin])
     hole = np.zeros(part.shape[:2], np.uint8)
     hole[top - y : bottom - y, left - x : right - x] = 1
-    filled = torch.from_numpy(cv2.inpaint(part, hole, 3, cv2.INPAINT_TELEA)).permute(2, 0, 1).to(picture) / 255
+    filled = torch.from_numpy(cv2.inpaint(part, hole, 3, cv2.INPAINT_TELEA)).permute(2, 0, 1).to(image) / 255
     return filled[:, top - y : bottom - y, left - x : right - x]

@@ -5,7 +5,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.errors import check_pictures, require
+from course_lib.errors import require
+from course_lib.inputs import check_images
 
 
 def segment(x: Tensor, heat: Tensor, *, foreground: float = 0.95, background: float = 0.30, rounds: int = 5) -> Tensor:
@@ -18,7 +19,7 @@ def segment(x: Tensor, heat: Tensor, *, foreground: float = 0.95, background: fl
 
     Raises ValueError for shapes that differ, quantiles out of order, and a flat map: it points at nothing.
     """
-    check_pictures(x)
+    check_images(x)
     require(heat.shape == (len(x), 1, *x.shape[2:]), f"maps {tuple(heat.shape)} do not fit {tuple(x.shape)}")
     require(0 <= background < foreground <= 1, f"quantiles rise from 0 to 1, got {background} and {foreground}")
     require(rounds >= 1, f"GrabCut needs at least 1 round, got {rounds}")

@@ -1,20 +1,14 @@
-"""The unknown image, and transforms.
+"""The unknown image: a module whose parameters are sought."""
 
-An image gives (n, 3, h, w) in [0, 1] when called, and project() brings it back into its set after each step.
-A transform takes a picture and a torch.Generator and gives a picture of the same size.
-"""
-
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.errors import check_pictures, require
-
-# (pixels (n, 3, h, w), their last gradient, number of the step) -> pixels
-Prior = Callable[[Tensor, Tensor, int], Tensor]
+from course_lib.errors import require
+from course_lib.images.priors import Prior
+from course_lib.inputs import check_images
 
 
 class Image(nn.Module):
@@ -36,7 +30,7 @@ class Pixels(Image):
 
     def __init__(self, start: Tensor, radius: float | None = None, *, priors: Sequence[Prior] = ()):
         super().__init__()
-        check_pictures(start)
+        check_images(start)
         require(radius is None or radius >= 0, f"radius must be at least 0, got {radius}")
         self.pixels = nn.Parameter(start.detach().clone(memory_format=torch.contiguous_format))
         self.radius, self.priors, self.step = radius, priors, 0
@@ -68,62 +62,6 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
 
 
-# ---------------------------------------------------------------- priors of Yosinski et al. 2015, after each step
-
-
-def blur(sigma: float, every: int = 4) -> Prior:
-    """Gaussian blur of `sigma` pixels at every so many steps: high frequencies must be earned again and again."""
-    reach = math.ceil(3 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-
-    def apply(pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
-        if step % every:
-            return pixels
-        k = kernel.to(pixels).expand(3, 1, 1, -1)
-        padded = F.pad(pixels, (reach,) * 4, mode="reflect")
-        return F.conv2d(F.conv2d(padded, k, groups=3), k.mT, groups=3)
-
-    return apply
-
-
-def _erase_smallest(pixels: Tensor, size: Tensor, percent: float) -> Tensor:
-    """Grey where `size` (n, 1, h, w) is among the lowest `percent` of its picture."""
-    limit = size.flatten(1).quantile(percent / 100, dim=1)[:, None, None, None]
-    return torch.where(size < limit, 0.5, pixels)
-
-
-def clip_small_norm(percent: float) -> Prior:
-    """Set the `percent` of pixels that are nearest to grey, by their RGB norm, to grey."""
-    return lambda pixels, gradient, step: _erase_smallest(pixels, (pixels - 0.5).norm(dim=1, keepdim=True), percent)
-
-
-def clip_small_contribution(percent: float) -> Prior:
-    """Set the `percent` of pixels to grey whose contribution |sum over RGB of x * dE/dx| is smallest."""
-
-    def apply(pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
-        return _erase_smallest(pixels, ((pixels - 0.5) * gradient).sum(1, keepdim=True).abs(), percent)
-
-    return apply
-
-
-def bounded_range(limit: float = 160 / 255) -> Prior:
-    """Keep each pixel's RGB norm about mid grey at or below `limit`: x <- 1/2 + (x - 1/2) min(1, limit / |x - 1/2|).
-
-    The hard bound B+ of Mahendran and Vedaldi 2016, 160 of 255 there. The corners of the range are 0.87 from grey.
-    """
-    require(limit > 0, f"limit must be above 0, got {limit}")
-
-    def apply(pixels: Tensor, gradient: Tensor, step: int) -> Tensor:
-        offset = pixels - 0.5
-        return 0.5 + offset * (limit / offset.norm(dim=1, keepdim=True).clamp(min=limit))
-
-    return apply
-
-
-# ---------------------------------------------------------------- other coordinates
-
-
 class Unbounded(Image):
     """Pixels as real numbers: x = sigmoid(z), every z a parameter. Nothing is clipped, so a line search can trust it.
 
@@ -132,7 +70,7 @@ class Unbounded(Image):
 
     def __init__(self, start: Tensor):
         super().__init__()
-        check_pictures(start)
+        check_images(start)
         self.logits = nn.Parameter(start.detach().logit(1 / 256).contiguous())
 
     def forward(self) -> Tensor:
@@ -186,7 +124,7 @@ class Centred(Image):
 
     def __init__(self, start: Tensor, sigma: float = 0.5, *, seed: int = 0):
         super().__init__()
-        check_pictures(start)
+        check_images(start)
         require(sigma > 0, f"sigma must be above 0, got {sigma}")
         n, _, height, width = start.shape
         self.change = Fourier(height, width, n, seed=seed)
@@ -226,71 +164,3 @@ class Latent(Image):
             self.code.copy_(self.code.clamp(min=torch.as_tensor(self.low).to(self.code)))
         if self.high is not None:
             self.code.copy_(self.code.clamp(max=torch.as_tensor(self.high).to(self.code)))
-
-
-# ---------------------------------------------------------------- transforms
-
-
-class Transform:
-    """A random change of a picture, drawn from a torch.Generator: transform(x, generator) -> x of the same size."""
-
-    def __init__(self, name: str, function: Callable[[Tensor, torch.Generator], Tensor]):
-        self.name, self.function = name, function
-
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        return self.function(x, generator)
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-def jitter(pixels: int) -> Transform:
-    """Shift by up to `pixels` each way; what leaves on one side returns on the other (Mordvintsev 2015)."""
-    require(pixels >= 0, f"jitter takes a number of pixels >= 0, got {pixels}")
-
-    def function(x: Tensor, generator: torch.Generator) -> Tensor:
-        shift = torch.randint(-pixels, pixels + 1, (2,), generator=generator).tolist()
-        return x.roll(shift, dims=(2, 3))
-
-    return Transform(f"jitter({pixels})", function)
-
-
-def scale(low: float, high: float) -> Transform:
-    """Zoom about the centre by a factor drawn from [low, high]; what comes in at the border is a reflection."""
-    require(0 < low <= high, f"scale takes 0 < low <= high, got {low} and {high}")
-
-    def function(x: Tensor, generator: torch.Generator) -> Tensor:
-        factor = low + (high - low) * float(torch.rand((), generator=generator))
-        return _warp(x, [[1 / factor, 0.0], [0.0, 1 / factor]])
-
-    return Transform(f"scale({low:g}, {high:g})", function)
-
-
-def rotate(degrees: float) -> Transform:
-    """Turn about the centre by up to `degrees` either way; what comes in at the corners is a reflection."""
-
-    def function(x: Tensor, generator: torch.Generator) -> Tensor:
-        angle = math.radians(degrees * (2 * float(torch.rand((), generator=generator)) - 1))
-        aspect = x.shape[2] / x.shape[3]
-        cos, sin = math.cos(angle), math.sin(angle)
-        return _warp(x, [[cos, -sin * aspect], [sin / aspect, cos]])
-
-    return Transform(f"rotate({degrees:g})", function)
-
-
-def _warp(x: Tensor, matrix: list[list[float]]) -> Tensor:
-    """Sample x where the 2 x 2 matrix sends each place (in coordinates from -1 to 1), bilinearly."""
-    theta = torch.tensor([[*row, 0.0] for row in matrix]).to(x).expand(len(x), 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-
-
-def compose(*transforms: Transform) -> Transform:
-    """One transform after the other."""
-
-    def function(x: Tensor, generator: torch.Generator) -> Tensor:
-        for transform in transforms:
-            x = transform(x, generator)
-        return x
-
-    return Transform(f"compose({', '.join(map(repr, transforms))})", function)

@@ -1,61 +1,13 @@
-"""How true a map is, what a unit or a filter holds, how alike two pictures, how sure a number."""
+"""How true a map is: pointing, overlap, deletion and insertion."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from scipy.stats import binomtest, t, wilcoxon
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from course_lib.errors import check_choice, require
-
-
-class Interval(NamedTuple):
-    """A mean with its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-def interval(values: Tensor) -> Interval:
-    """Mean and 95 % interval of independent values (n,): Wilson's for bool, else Student's, mean +- t s / sqrt(n).
-
-    t is the 97.5 % point of Student's distribution with n - 1 degrees of freedom: 2.78 for n = 5, 1.96 for many.
-    Raises ValueError for fewer than 2 values.
-    """
-    n = len(values)
-    require(n >= 2, f"an interval needs at least 2 values, got {n}")
-    mean = float(values.double().mean())
-    if values.dtype == torch.bool:
-        bounds = binomtest(int(values.sum()), n).proportion_ci(method="wilson")
-        return Interval(mean, float(bounds.low), float(bounds.high), n)
-    half = float(t.ppf(0.975, n - 1)) * float(values.double().std()) / n**0.5
-    return Interval(mean, mean - half, mean + half, n)
-
-
-class Paired(NamedTuple):
-    """a - b in the mean over pairs with its 95 % interval, and Wilcoxon's p for no difference."""
-
-    difference: Interval
-    p: float
-
-
-def paired(a: Tensor, b: Tensor) -> Paired:
-    """Two measurements (n,) of the same n things, compared thing by thing."""
-    return Paired(interval(a - b), float(wilcoxon(a.double().numpy(), b.double().numpy()).pvalue))
-
-
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's, of the colour values of two pictures, for each of (n, 3, h, w): (n,) in [-1, 1]."""
-    a, b = (v.flatten(1) - v.flatten(1).mean(1, keepdim=True) for v in (a, b))
-    return F.cosine_similarity(a, b)
+from course_lib.errors import require
+from course_lib.inputs import check_range, whole
 
 
 def _same_places(heat: Tensor, masks: Tensor) -> None:
@@ -86,9 +38,6 @@ def iou(heat: Tensor, masks: Tensor) -> Tensor:
         chosen[values.topk(int(mask.sum())).indices] = True
         scores.append((chosen & mask).sum() / (chosen | mask).sum())
     return torch.stack(scores)
-
-
-# ---------------------------------------------------------------- what the network says when pixels go
 
 
 def deletion(
@@ -144,7 +93,7 @@ def _curve(
     columns = []
     for k in range(steps + 1):
         logits = net(torch.where(rank < k * pixels // steps, after, before))
-        check_choice(label, n, logits.shape[1], "class of the output")
+        check_range(whole(label, "label"), logits.shape[1], "class of the output", n)
         wanted = torch.as_tensor(label, device=logits.device).expand(n).long()
         columns.append(logits.softmax(1).gather(1, wanted[:, None])[:, 0])
     return torch.stack(columns, 1)
@@ -153,49 +102,3 @@ def _curve(
 def area(curve: Tensor) -> Tensor:
     """Area under curves (n, k) over [0, 1], by trapezoids: (n,)."""
     return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)
-
-
-# ---------------------------------------------------------------- of units and filters
-
-
-def explained(values: Tensor, factor: Tensor) -> Tensor:
-    """Share of the variance of each unit's values (n, c) that a factor (n,) of whole numbers explains: (c,), at most 1.
-
-    epsilon^2 = 1 - (SS_within / (n - k)) / (SS_total / (n - 1)) over the k kinds of the factor (Kelley 1935): 0 on
-    average for a unit that knows nothing of it, where the plain share SS_between / SS_total would be (k - 1) / (n - 1).
-    A unit that never changes gets 0.
-    """
-    require(values.dim() == 2 and factor.shape == values.shape[:1], f"{len(factor)} factors for {tuple(values.shape)}")
-    kinds, kind = factor.unique(return_inverse=True)
-    n, k = len(values), len(kinds)
-    require(1 < k < n, f"a factor needs at least 2 kinds and fewer than pictures, got {k} for {n}")
-    values = values.double()
-    means = torch.stack([values[kind == i].mean(0) for i in range(k)])  # (k, c)
-    within, total = ((values - mean).square().sum(0) for mean in (means[kind], values.mean(0)))
-    return torch.where(total > 0, 1 - (within / (n - k)) / (total / (n - 1)).clamp(min=1e-30), 0.0)
-
-
-def colour_energy(filters: Tensor) -> Tensor:
-    """Share of the squared weights of RGB filters (n, 3, h, w) that is colour and not grey: (n,) in [0, 1].
-
-    1 - 3 |mean over RGB|^2 / |w|^2. A grey or an empty filter has 0, independent random weights 2/3 on average.
-    """
-    require(filters.dim() == 4 and filters.shape[1] == 3, f"filters are (n, 3, h, w), got {tuple(filters.shape)}")
-    colour = (filters - filters.mean(1, keepdim=True)).square().sum((1, 2, 3))  # what is left without the grey
-    return colour / filters.square().sum((1, 2, 3)).clamp(min=1e-30)
-
-
-def orientation_energy(filters: Tensor) -> Tensor:
-    """How much the spectrum of filters (n, c, h, w) lies along one direction: (n,) in [0, 1].
-
-    |sum P exp(2 i theta)| / sum P over spatial frequencies between 0 and Nyquist, P the power and theta the direction:
-    near 1 for a grating, above 1/2 for a step, 0 for a blob and, but for chance, for noise.
-    """
-    require(filters.dim() == 4, f"filters are (n, c, h, w), got {tuple(filters.shape)}")
-    side = 64  # zero-padded: a small filter has few frequencies of its own
-    power = torch.fft.fft2(filters, s=(side, side)).abs().square().sum(1)  # (n, side, side)
-    f = torch.fft.fftfreq(side, device=filters.device)
-    radius, theta = (f[:, None] ** 2 + f**2).sqrt(), torch.atan2(f[:, None].expand(side, side), f.expand(side, side))
-    power = power * ((radius > 0) & (radius < 0.5))  # a full circle, so that no direction has more frequencies
-    turned = (power * torch.exp(2j * theta)).sum((1, 2)).abs()
-    return turned / power.sum((1, 2)).clamp(min=1e-30)

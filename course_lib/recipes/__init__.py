@@ -2,6 +2,7 @@
 
 from course_lib.recipes.ascent import maximize_activation, multifaceted
 from course_lib.recipes.dream import caricature, deepdream, dream_zoom
+from course_lib.recipes.greedy import from_white_noise, greedy_weights
 from course_lib.recipes.inversion import (
     ADAM_IN_STAGES,
     CONTRAST,
@@ -19,6 +20,8 @@ __all__ = [
     "caricature",
     "deepdream",
     "dream_zoom",
+    "from_white_noise",
+    "greedy_weights",
     "inversion_2015",
     "inversion_2016",
     "invert",

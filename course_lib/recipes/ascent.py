@@ -10,8 +10,9 @@ from torch import Tensor
 
 from course_lib.embedding import codes, pca
 from course_lib.energy import activation
-from course_lib.errors import check_choice, check_pictures, require
+from course_lib.errors import require
 from course_lib.images import Centred, Fourier, Image, Transform, compose, jitter, rotate, scale
+from course_lib.inputs import check_images, check_range, whole
 from course_lib.models import Network
 from course_lib.preimage import Preimage, minimize
 from course_lib.taps import Taps, relu_backward
@@ -61,7 +62,7 @@ def maximize_activation(
 def _silent(features: Taps, image: Image, layer: str, channel: int | Tensor, at: tuple[int, int] | None) -> bool:
     """Whether some unit, or the one at that place, answers nothing but zeros to the start."""
     a = features(image())[layer]  # (n, c) or (n, c, h, w)
-    check_choice(channel, len(a), a.shape[1], f"channel of layer {layer!r}")
+    check_range(whole(channel, "channel"), a.shape[1], f"channel of layer {layer!r}", len(a))
     chosen = torch.as_tensor(channel).expand(len(a))
     maps = a[torch.arange(len(a)), chosen]  # (n,) or (n, h, w)
     if at is not None and maps.dim() == 3:
@@ -101,7 +102,7 @@ def multifaceted(
     seed: of the clusters, the faint noise and the transform. Raises ValueError for facets < 1 or more than pictures.
     Source: Nguyen 2016 (multifaceted), who reduces the codes further by t-SNE, and ascends in pixels.
     """
-    check_pictures(images)
+    check_images(images)
     require(1 <= facets <= len(images), f"facets must be from 1 to the number of pictures, {len(images)}, got {facets}")
     start = torch.stack([images[rows].mean(0) for rows in _kinds(net, code_layer, images, facets, nearest, seed)])
     image = Centred(start, sigma, seed=seed)

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from course_lib import images
 from course_lib.energy import Energy, inner_product, squared_norm, total_variation
-from course_lib.errors import check_pictures, require
+from course_lib.errors import require
 from course_lib.images import Pixels, resize
+from course_lib.inputs import check_images
 from course_lib.models import Network
 from course_lib.optimizers import Steepest, per_picture
-from course_lib.preimage import MakeOptimizer, Preimage, joined, minimize
+from course_lib.preimage import MakeOptimizer, Preimage, in_turn, minimize
 from course_lib.tiles import Tiled
 
 GENTLE: MakeOptimizer = partial(torch.optim.Adam, lr=0.01)  # for pictures that should stay near their start
@@ -48,17 +49,17 @@ def deepdream(
     require(octaves >= 1, f"octaves must be at least 1, got {octaves}")
     require(zoom > 1, f"zoom must be above 1, got {zoom}")
     require(steps >= 1, f"steps must be at least 1, got {steps}")
-    check_pictures(x)
+    check_images(x)
     features = Tiled(net, layer)
     dream = squared_norm(layer) if guide is None else _guided(layer, features, guide)
-    found: list[Preimage] = []
-    detail = torch.zeros_like(x)
-    for size in octave_sizes(features, x, octaves, zoom):
-        base = resize(x, size)
-        found.append(
-            minimize(
+
+    def descents() -> Iterator[Preimage]:
+        detail = torch.zeros_like(x)
+        for size in octave_sizes(features, x, octaves, zoom):
+            base = resize(x, size)
+            found = minimize(
                 features.total(dream),
-                -1 * Energy.of(repr(dream), lambda total, image: total[""]),
+                -1 * Energy.of(repr(dream), lambda total, image: total[""], [""]),
                 Pixels((base + resize(detail, size)).clamp(0, 1)),
                 transform=images.jitter(jitter),
                 steps=steps,
@@ -66,13 +67,14 @@ def deepdream(
                 seed=seed,
                 progress=progress,
             )
-        )
-        detail = found[-1].image - base
-        if found[-1].interrupted:
-            break
-    picture = (x + resize(detail, x.shape[2:])).clamp(0, 1)
-    whole = joined(found)
-    return Preimage(picture, whole.energy, whole.interrupted)
+            detail = found.image - base
+            yield found
+
+    def at_full_size(dreamt: Tensor) -> Tensor:
+        detail = dreamt - resize(x, dreamt.shape[2:])
+        return (x + resize(detail, x.shape[2:])).clamp(0, 1)
+
+    return in_turn(descents(), at_full_size)
 
 
 def dream_zoom(
@@ -112,7 +114,7 @@ def caricature(
     Raises ValueError for an unknown layer, and for a picture to which the layer does not answer at all.
     Source: Mahendran and Vedaldi 2016, section 3; pixels that stay in [0, 1] take the place of their alpha-norm.
     """
-    check_pictures(x)
+    check_images(x)
     features = Tiled(net, layer)
     with torch.no_grad():
         noticed = features(x)[layer].clamp(min=0)
@@ -140,7 +142,7 @@ def _relative_variation(x: Tensor) -> Energy:
 
 def _guided(layer: str, features: Tiled, guide: Tensor) -> Energy:
     """sum over places i of max over places j of <f_i, g_j>, g the features of one other picture."""
-    check_pictures(guide)
+    check_images(guide)
     require(len(guide) == 1, f"the guide is one picture (1, 3, h, w), got {tuple(guide.shape)}")
     with torch.no_grad():
         g = features(guide)[layer][0].flatten(1)  # (c, places)
@@ -151,7 +153,7 @@ def _guided(layer: str, features: Tiled, guide: Tensor) -> Energy:
             best = (f @ g).argmax(2)
         return (f * g.T[best]).sum()
 
-    return Energy.of(f"guided({layer!r})", function)
+    return Energy.of(f"guided({layer!r})", function, [layer])
 
 
 def octave_sizes(features: Tiled, x: Tensor, octaves: int, zoom: float) -> list[tuple[int, int]]:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.energy import distance
-from course_lib.errors import check_pictures, require
+from course_lib.errors import require
 from course_lib.images import Unbounded
+from course_lib.inputs import check_images
 from course_lib.models import Network
 from course_lib.optimizers import lbfgs
 from course_lib.preimage import minimize
@@ -21,7 +22,7 @@ def from_white_noise(net: nn.Module, layer: str, x: Tensor, *, evaluations: int 
     evaluations: of the energy and its slope, for each picture. seed: picture i begins at noise of seed + i.
     Source: He 2016. Deviations: pixels are sigmoids of real numbers, and begin uniform in [0, 1].
     """
-    check_pictures(x)
+    check_images(x)
     found = []
     for i, picture in enumerate(x.split(1)):
         noise = torch.rand(picture.shape, generator=torch.Generator().manual_seed(seed + i))
@@ -33,10 +34,7 @@ def _descend(features: Taps, picture: Tensor, image: Unbounded, evaluations: int
     with torch.no_grad():
         code = features(picture)
     step = lbfgs(evaluations, evaluations)
-    found = minimize(features, distance(code), image, steps=1, optimizer=step, progress=False)
-    if found.interrupted:  # the loop took the Ctrl-C, and what it had would pass for a finished inversion
-        raise KeyboardInterrupt
-    return found.image
+    return minimize(features, distance(code), image, steps=1, optimizer=step, progress=False).image
 
 
 def greedy_weights(
@@ -52,7 +50,7 @@ def greedy_weights(
     they are. evaluations: for each draw. seed: of the draws and of the noise, the same for all draws of a layer.
     Raises ValueError for draws < 1 and for an unknown layer. Source: He 2016.
     """
-    check_pictures(picture)
+    check_images(picture)
     require(draws >= 1, f"draws must be at least 1, got {draws}")
     chosen = deepcopy(net)
     chosen.name = f"{net.name}, greedy"

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from course_lib.descriptors import straight_through
 from course_lib.energy import Energy, alpha_norm, distance, total_variation
-from course_lib.errors import check_pictures, require
+from course_lib.errors import require
 from course_lib.images import Image, Pixels
+from course_lib.inputs import check_images
 from course_lib.optimizers import ForgetfulAdaGrad
 from course_lib.preimage import MakeOptimizer, Preimage, minimize_in_stages
 
@@ -52,7 +53,7 @@ def invert(
     Raises ValueError for a code that is zero (a constant picture has no HOG), for a target of another shape, and for
     restarts < 1. Source: Mahendran and Vedaldi 2015, eq. 3.
     """
-    check_pictures(x)
+    check_images(x)
     require(restarts >= 1, f"restarts must be at least 1, got {restarts}")
     with torch.no_grad():
         code = features(x) if target is None else target

@@ -1,6 +1,6 @@
 """The statistics of one picture on another: texture synthesis and style transfer by Gram matrices."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, log2
 from typing import Any
 
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.energy import Energy, distance, gram_distance, gram_matrix
-from course_lib.errors import check_pictures, require, unknown
+from course_lib.errors import require, unknown
 from course_lib.images import Unbounded, resize
+from course_lib.inputs import check_images
 from course_lib.optimizers import lbfgs
-from course_lib.preimage import MakeOptimizer, Preimage, joined, minimize
+from course_lib.preimage import MakeOptimizer, Preimage, in_turn, minimize
 from course_lib.taps import Taps
 from course_lib.texture import scattered
 from course_lib.tiles import Tiled
@@ -73,7 +74,7 @@ def synthesize_texture(
     found = _coarse_to_fine(problem, _sizes(shape, coarsest), noise, steps=steps, optimizer=optimizer, **options)
     if not histogram:
         return found
-    return Preimage(_with_histogram(found.image, exemplar), found.energy, found.interrupted)
+    return Preimage(_with_histogram(found.image, exemplar), found.energy)
 
 
 def transfer_style(
@@ -147,7 +148,7 @@ def transfer_style(
     if colour != "luminance":
         return found
     changed = content + _grey(found.image) - seen  # a change of luminance is the same in R, G and B
-    return Preimage(changed.clamp(0, 1), found.energy, found.interrupted)
+    return Preimage(changed.clamp(0, 1), found.energy)
 
 
 def recoloured(x: Tensor, goal: Tensor) -> Tensor:
@@ -156,8 +157,8 @@ def recoloured(x: Tensor, goal: Tensor) -> Tensor:
     Clipped to [0, 1]. A direction in which x has no colours (a grey picture has but one that it has) stays empty.
     Source: Gatys 2017, section 5.
     """
-    check_pictures(x)
-    check_pictures(goal)
+    check_images(x)
+    check_images(goal)
     (mean, _, inverse), (mean_g, root_g, _) = _colours(x), _colours(goal)
     made = root_g @ inverse @ (x[0].flatten(1).double() - mean) + mean_g
     return made.clamp(0, 1).view_as(x[0])[None].to(x)
@@ -186,7 +187,7 @@ def _weights(layers: Layers) -> dict[str, float]:
 
 
 def _check_one(x: Tensor, what: str) -> None:
-    check_pictures(x)
+    check_images(x)
     require(len(x) == 1, f"one {what} is (1, 3, h, w), got {tuple(x.shape)}")
 
 
@@ -293,13 +294,12 @@ def _zoomed(x: Tensor, factor: float) -> Tensor:
 
 
 def _coarse_to_fine(problem: Problem, sizes: Sequence[Size], start: Tensor, **options: Any) -> Preimage:
-    found: list[Preimage] = []
-    for size in sizes:
-        features, energy = problem(size)
-        image = Unbounded(resize(start, size).clamp(0, 1))
-        found.append(minimize(features, energy, image, **options))
-        start = found[-1].image
-        if found[-1].interrupted:
-            break
-    whole = joined(found)
-    return Preimage(resize(start, sizes[-1]).clamp(0, 1), whole.energy, whole.interrupted)
+    def descents() -> Iterator[Preimage]:
+        x = start
+        for size in sizes:
+            features, energy = problem(size)
+            found = minimize(features, energy, Unbounded(resize(x, size).clamp(0, 1)), **options)
+            x = found.image
+            yield found
+
+    return in_turn(descents(), lambda x: resize(x, sizes[-1]).clamp(0, 1))

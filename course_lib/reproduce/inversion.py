@@ -127,8 +127,6 @@ def _invert(features: Features, code: str, weight: float, i: int, x: Tensor, eff
     start = time.perf_counter()
     found = recipes.invert(features, x, smoothness=weight, stages=stages, seed=i, progress=False)
     seconds = time.perf_counter() - start
-    if found.interrupted:  # its loop took the Ctrl-C
-        raise KeyboardInterrupt
     with torch.no_grad():
         distance = float((flat(features(found.image)) - flat(features(x))).norm())
         variation = float(total_variation()({}, found.image) / total_variation()({}, x))

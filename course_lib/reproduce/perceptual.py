@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from course_lib import models, pixelwise, plotting, world
+from course_lib import models, plotting, world
 from course_lib.errors import require, unknown
 from course_lib.measure import Interval, interval
-from course_lib.perceptual import PerceptualLoss, untrained_vgg
-from course_lib.pixelwise import TASKS, Task
+from course_lib.perceptual import PerceptualLoss, pixelwise, untrained_vgg
+from course_lib.perceptual.pixelwise import TASKS, Task
 from course_lib.reproduce import runs
 from course_lib.world import Scenes
 

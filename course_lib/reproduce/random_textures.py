@@ -16,12 +16,13 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
-from course_lib import data, models, plotting, recipes, shapes
+from course_lib import data, models, plotting, recipes
 from course_lib.errors import require
 from course_lib.images import resize
 from course_lib.measure import correlation, interval, paired
 from course_lib.models import Network
 from course_lib.reproduce import runs
+from course_lib.world import shapes
 
 PATCH, DIRECTIONS = 7, 256
 STEPS = 5  # of up to 20 iterations of L-BFGS, for each copy of a texture
@@ -176,8 +177,6 @@ def _make_textures(of: dict[str, tuple[Tensor, Tensor]], done: dict[Any, Run], o
             for subject in tqdm(left, desc=f"{arm} {seed}"):
                 exemplar, start = of[subject][0], time.perf_counter()
                 made = recipes.synthesize_texture(net, exemplar, layers, steps=STEPS, seed=seed, progress=False)
-                if made.interrupted:
-                    raise KeyboardInterrupt
                 _judge(done, out, (arm, subject, seed, 0.0), made.image, exemplar, time.perf_counter() - start)
 
 
@@ -255,8 +254,6 @@ def _make_styles(size: int, done: dict[Any, Run], out: Path) -> None:
                             continue
                         goal = styles[style][0]
                         made = recipes.transfer_style(net, x, goal, CONTENT, layers, weight=weight, progress=False)
-                        if made.interrupted:
-                            raise KeyboardInterrupt
                         seconds = time.perf_counter() - start
                         _judge(done, out, key, made.image, goal, seconds, content_lost(made.image, x))
 

@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 from course_lib import data, models, plotting, recipes
 from course_lib.energy import Energy
 from course_lib.errors import require, unknown
-from course_lib.greedy import from_white_noise, greedy_weights
 from course_lib.images import Pixels
 from course_lib.measure import correlation, interval, paired
 from course_lib.models import Network
+from course_lib.recipes import from_white_noise, greedy_weights
 from course_lib.reproduce import runs
 from course_lib.reproduce.inversion import flat, spread
 from course_lib.taps import Taps
@@ -155,8 +155,6 @@ def _adam(net: Network, layer: str, x: Tensor, seed: int, *, regularizer: Energy
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     features = Taps(net, layer)
     found = recipes.invert(features, x, image=Pixels(noise), stages=ADAM, regularizer=regularizer, progress=False)
-    if found.interrupted:  # its loop took the Ctrl-C
-        raise KeyboardInterrupt
     return found.image
 
 

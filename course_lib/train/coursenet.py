@@ -1,6 +1,5 @@
-"""Makes the shipped weights: `python -m course_lib.train NAME`."""
+"""How CourseNet learns, plainly and on attacked scenes."""
 
-import argparse
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,52 +12,29 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from tqdm.auto import tqdm
 
-from course_lib import models, train_generator, world
+from course_lib import models, world
 from course_lib.errors import sums_beside
 from course_lib.optimizers import OneCycle
 
 SCENES = 98_304  # drawn once, as bytes (2.7 GB), then seen PASSES times, each time in another of eight poses
+
+
 PASSES = 3
+
+
 BATCH = 64
+
+
 FIRST_SEED = 1_000_000_000  # scenes with smaller seeds are never trained on
 
+
 EPSILON = 4 / 255  # what the robust network is trained to bear
+
+
 ROBUST_SEED = 2  # other scenes than those of the shipped runs 0 and 1
+
+
 ROBUST_SCENES, ROBUST_PASSES = 12_288, 5
-
-
-def main() -> None:
-    usual = {
-        "coursenet": (0, SCENES, PASSES),
-        "robust": (ROBUST_SEED, ROBUST_SCENES, ROBUST_PASSES),
-        "generator": (0, train_generator.SCENES, 0),
-    }
-    parser = argparse.ArgumentParser(prog="python -m course_lib.train", description=__doc__)
-    parser.add_argument("name", choices=list(usual))
-    parser.add_argument("--seed", type=int, help="of the scenes and of chance")
-    parser.add_argument("--scenes", type=int, help="how many are drawn (default: as for the shipped file)")
-    parser.add_argument("--passes", type=int, help="how often each is seen; not for the generator")
-    parser.add_argument("--out", type=Path, default=models.SHIPPED, help="folder (default: the package's own)")
-    arguments = parser.parse_args()
-    # Once the network is sure, gradients sink below 1e-38, where processors are slow. Before any worker thread starts.
-    torch.set_flush_denormal(True)
-    given = (arguments.seed, arguments.scenes, arguments.passes)
-    seed, scenes, passes = (
-        usually if value is None else value for value, usually in zip(given, usual[arguments.name], strict=True)
-    )
-    if arguments.name == "generator":
-        net = models.load("coursenet")
-        made = train_generator.generator(net, *train_generator.draw_pairs(net, scenes), seed=seed)
-        save(made, arguments.out / "generator-0.safetensors")
-        return
-    pictures, labels = draw_ahead(scenes, seed)
-    train, run = (robust, "robust") if arguments.name == "robust" else (coursenet, seed)
-    path = arguments.out / f"coursenet-{run}.safetensors"
-    save(train(pictures, labels, passes, seed), path)
-    shares = accuracies(models.load("coursenet", weights=path))
-    for shape, share in zip(world.SHAPES, shares.tolist(), strict=True):
-        print(f"{shape:10} {share:.3f}")
-    print(f"{'all':10} {shares.mean():.4f}")
 
 
 def draw_ahead(scenes: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -189,7 +165,3 @@ def save(network: nn.Module, path: Path) -> None:
     sums = sums_beside(path) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
     lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
     (path.parent / "SHA256SUMS").write_text("".join(lines))
-
-
-if __name__ == "__main__":
-    main()

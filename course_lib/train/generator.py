@@ -10,6 +10,7 @@ from course_lib.generator import LAYER, UNITS, Generator, fingerprint
 from course_lib.models import Network
 from course_lib.optimizers import OneCycle
 from course_lib.taps import Taps
+from course_lib.world.scenes import plan_scenes, render
 
 SCENES = 16_384
 STEPS = 4000
@@ -41,7 +42,7 @@ def draw_pairs(net: Network, scenes: int = SCENES) -> tuple[Tensor, Tensor]:
 
 def _plan(block: int) -> dict[str, Tensor]:
     """The choices that `world.draw` makes for a block of scenes."""
-    return world._plan(BLOCK, torch.Generator().manual_seed(2 * (FIRST_SEED + block)), 0.0, 0.0)
+    return plan_scenes(BLOCK, torch.Generator().manual_seed(2 * (FIRST_SEED + block)), 0.0, 0.0)
 
 
 def _dressed(plan: dict[str, Tensor], wardrobe: dict[str, Tensor]) -> Tensor:
@@ -51,7 +52,7 @@ def _dressed(plan: dict[str, Tensor], wardrobe: dict[str, Tensor]) -> Tensor:
     images = []
     for part in torch.arange(n).split(64):
         still = torch.Generator().manual_seed(0)
-        images.append(world._render({name: value[part] for name, value in dressed.items()}, 96, still)[0])
+        images.append(render({name: value[part] for name, value in dressed.items()}, 96, still)[0])
     return (torch.cat(images) * 255).round().byte()
 
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import shapes
 from course_lib.errors import require
-from course_lib.shapes import by_kind, length
+from course_lib.world import shapes
+from course_lib.world.shapes import by_kind, length
 
 SHAPES = tuple(shapes.SHAPES)
 TEXTURES = tuple(shapes.TEXTURES)
@@ -89,11 +89,11 @@ def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, wa
     require(0 <= watermark <= 1, f"watermark is a probability, got {watermark}")
     # Two streams, so that the noise of scene i does not depend on n either.
     choices, noise = (torch.Generator().manual_seed(2 * seed + stream) for stream in range(2))
-    plan = _plan(n, choices, texture_bias, watermark)
+    plan = plan_scenes(n, choices, texture_bias, watermark)
     parts = []
     for start in range(0, n, CHUNK):
         rows = {name: value[start : start + CHUNK] for name, value in plan.items()}
-        parts.append(_render(rows, size, noise))
+        parts.append(render(rows, size, noise))
     images, masks, depth, visible = (torch.cat(part) for part in zip(*parts, strict=True))
     factors = {name: value for name, value in plan.items() if value.dim() == 1} | {"visible": visible}
     return Scenes(images, plan["shape"], masks, depth, factors)
@@ -102,7 +102,7 @@ def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, wa
 # ---------------------------------------------------------------- what is in a scene
 
 
-def _plan(n: int, generator: torch.Generator, texture_bias: float, watermark: float) -> dict[str, Tensor]:
+def plan_scenes(n: int, generator: torch.Generator, texture_bias: float, watermark: float) -> dict[str, Tensor]:
     """Every choice about n scenes. One row of uniform numbers a scene, so that scene i does not depend on n."""
     dice = iter(torch.rand(n, 96, generator=generator).unbind(1))
 
@@ -135,7 +135,7 @@ def _plan(n: int, generator: torch.Generator, texture_bias: float, watermark: fl
     return plan
 
 
-def _render(plan: dict[str, Tensor], size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+def render(plan: dict[str, Tensor], size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Paint back to front: background, bars, shadow, object, strip, watermark; then noise and 8 bits."""
     n = len(plan["shape"])
     white, grain = torch.rand(n, 7, GRID, GRID, generator=generator).split([4, 3], 1)

@@ -1,0 +1,99 @@
+"""Random weights, random filters, other pooling."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from course_lib import world
+from course_lib.errors import require
+from course_lib.inputs import check_images
+from course_lib.models.coursenet import course_net
+from course_lib.models.network import Network
+from course_lib.taps import Named
+
+INITIALIZATIONS = ("unit_variance", "kaiming", "torchvision")
+
+
+class RandomFilters(Named):
+    """One convolution and nothing behind it: random filters of several sizes, side by side, each with a ReLU.
+
+    filters(x): (n, 3, h, w) in [0, 1] -> {"11": (n, maps, h, w), ...}, named by size; `layers` lists the names. Taps
+    takes them one by one. Weights are uniform with deviation 1 / sqrt(3 size^2), biases zero; the border is a
+    reflection. Raises ValueError for an even size.
+    Source: Ustyuzhaninov 2016, who take 128 maps at each of 3, 5, 7, 11, 15, 23, 37 and 55 pixels.
+    """
+
+    def __init__(self, sizes: Sequence[int] = (3, 5, 7, 11, 15, 23), maps: int = 64, seed: int = 0):
+        super().__init__()
+        require(len(sizes) >= 1 and all(size % 2 == 1 for size in sizes), f"sizes of filters are odd, got {sizes}")
+        generator = torch.Generator().manual_seed(seed)
+        self.layers = tuple(map(str, sizes))
+        for size in sizes:
+            convolution = nn.Conv2d(3, maps, size, padding=size // 2, padding_mode="reflect", bias=False)
+            bound = 1 / size  # a uniform draw from -b to b has deviation b / sqrt(3)
+            with torch.no_grad():
+                convolution.weight.uniform_(-bound, bound, generator=generator)
+            self.add_module(str(size), nn.Sequential(convolution, nn.ReLU()))
+        self.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        check_images(x, -10, 10)
+        return {layer: self.get_submodule(layer)(4 * (x - 0.5)) for layer in self.layers}
+
+
+def average_pooling(net: Network) -> Network:
+    """A copy of the network whose max-poolings take averages: smoother pictures, says Gatys 2015."""
+    copy = deepcopy(net)
+    for name, module in net.named_modules():
+        if isinstance(module, nn.MaxPool2d):
+            owner, _, part = name.rpartition(".")
+            average = nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
+            for whole in (copy, copy.wrapped):
+                setattr(whole.get_submodule(owner), part, average)
+    copy.name = f"{net.name}, average pooling"
+    return copy
+
+
+def untrained(name: str, seed: int) -> nn.Module:
+    # torchvision's constructors draw from the global generator: seed a fork of it, which leaves it as it was
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == "coursenet":
+            return course_net()
+        slow = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        return torchvision.models.get_model(name, weights=None, **slow)
+
+
+def initialize(network: nn.Module, initialization: str, size: int, seed: int) -> None:
+    if initialization == "torchvision":
+        return
+    generator = torch.Generator().manual_seed(seed)
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        for layer in layers:
+            fan_in = layer.weight[0].numel()
+            layer.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+            if layer.bias is not None:
+                layer.bias.zero_()
+        if initialization == "unit_variance":
+            _scale_to_unit_variance(network, layers, (world.draw(4, seed=0, size=size).images - 0.5) / 0.25)
+
+
+def _scale_to_unit_variance(network: nn.Module, layers: list[Any], pictures: Tensor) -> None:
+    """One pass over the pictures; each layer is scaled as the pass reaches it, so that the next sees the result."""
+
+    def rescale(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        deviation = output.std()
+        layer.weight /= deviation
+        return output / deviation
+
+    hooks = [layer.register_forward_hook(rescale) for layer in layers]
+    try:
+        network.eval()(pictures)
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,5 @@
+"""The generic perceptual loss: maps compared in the features of a network that need not have learnt; its tasks."""
+
+from course_lib.perceptual.loss import PerceptualLoss, untrained_vgg
+
+__all__ = ["PerceptualLoss", "untrained_vgg"]
