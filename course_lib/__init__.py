@@ -17,9 +17,9 @@ and its four places are modules. An import only ever points to a lower layer.
 | 3 | `patches` | maximally activating patches of every channel, in one pass over any number of images |
 | 2 | `preimage` | the loop |
 | 2 | `attribution` | which pixels mattered: gradient rules, occlusion, CAM, segmentation |
-| 2 | `tiles` | features of pictures of any size, tile by tile, with the values of the whole |
-| 2 | `generator` | from a code back to a picture: the generator that belongs to CourseNet |
-| 2 | `perceptual` | the generic perceptual loss: maps compared in the features of a network that need not have learnt; its tasks |
+| 2 | `tiles` | features of images of any size, tile by tile, with the values of the whole |
+| 2 | `generator` | from a code back to an image: the generator that belongs to CourseNet |
+| 2 | `perceptual` | the generic perceptual loss: maps compared in the features of an untrained network; its tasks |
 | 2 | `models` | networks: shipped, torchvision's, random; normalisation inside |
 | 2 | `embedding` | vectors: codes of images, skip-gram words; their neighbours, PCA, t-SNE, the image grid |
 | 1 | `taps` | named activations, the backward rules of the ReLU, receptive fields |
@@ -33,7 +33,7 @@ and its four places are modules. An import only ever points to a lower layer.
 | 1 | `measure` | how true a map is, what a unit or a filter holds, how alike two images, how sure a number |
 | 1 | `data` | photographs that come with the dependencies, folders of pictures, walks through any number |
 | 1 | `plotting` | figures |
-| 0 | `inputs` | the front door: networks, labels, images and maps as they come, brought into one form or refused by name |
+| 0 | `inputs` | the front door: networks, labels, images, maps, brought into one form or refused by name |
 | 0 | `progress` | one progress bar for everything that lasts |
 | - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |
 """

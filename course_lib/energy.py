@@ -6,7 +6,7 @@ would alone. An energy knows the layers whose activations it needs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -319,7 +319,7 @@ def gram_matrix(a: Tensor, where: Tensor | None = None) -> Tensor:
     """
     if a.dim() != 4:
         raise ValueError(f"a Gram matrix is of maps (n, c, h, w), got {tuple(a.shape)}")
-    return _Gram.apply(a if where is None else a * where.sqrt())  # type: ignore[no-any-return]
+    return cast(Tensor, _Gram.apply(a if where is None else a * where.sqrt()))
 
 
 class _Gram(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""From a code back to a picture: the generator that belongs to CourseNet."""
+"""From a code back to an image: the generator that belongs to CourseNet."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The front door: networks, labels, images and maps as they come, brought into one form or refused by name."""
+"""The front door: networks, labels, images, maps, brought into one form or refused by name."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -17,7 +17,16 @@ from course_lib.inputs import evaluation, tensor, unwrapped
 from course_lib.progress import bar
 from course_lib.taps import Named, Taps
 
-__all__ = ["ADAM", "Interrupted", "MinimizeOptions", "Preimage", "in_turn", "minimize", "minimize_in_stages"]
+__all__ = [
+    "ADAM",
+    "Interrupted",
+    "MinimizeOptions",
+    "Preimage",
+    "StageOptions",
+    "in_turn",
+    "minimize",
+    "minimize_in_stages",
+]
 
 Features = Callable[[Tensor], Tensor | Activations]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -61,24 +70,32 @@ class Interrupted(KeyboardInterrupt):
         self.found = found
 
 
-class MinimizeOptions(TypedDict, total=False):
-    """What recipes hand on to `minimize`.
+class StageOptions(TypedDict, total=False):
+    """Options of `minimize` that stay the same in all its stages.
 
     Attributes:
         regularizer: Another energy, over the image and over any layers.
         transform: From `images`, drawn anew in each step.
-        steps: Number of steps.
-        optimizer: What makes one from parameters.
         seed: Of the transform.
         progress: Whether a run that lasts shows a bar.
     """
 
     regularizer: Energy | None
     transform: Transform | Callable[[Tensor], Tensor] | None
-    steps: int
-    optimizer: MakeOptimizer | torch.optim.Optimizer
     seed: int
     progress: bool
+
+
+class MinimizeOptions(StageOptions, total=False):
+    """Options of `minimize`.
+
+    Attributes:
+        steps: Number of steps.
+        optimizer: What makes one from parameters.
+    """
+
+    steps: int
+    optimizer: MakeOptimizer | torch.optim.Optimizer
 
 
 def minimize(
@@ -180,20 +197,22 @@ def tapped(features: nn.Module | Features, energy: Energy) -> Features:
         energy: Knows its layers.
 
     Returns:
-        `Taps` of a network where the energy names layers; else the features themselves.
+        `Taps` of a network where the energy names layers, and of a network in `Taps` that lacks some of them; else the
+        features themselves.
 
     Raises:
         ValueError: A layer that the network lacks: it names the term, the layer and the nearest names.
     """
     if not isinstance(features, nn.Module):
         return features
-    features = unwrapped(features)
-    if isinstance(features, Named) or not any(energy.layers):
+    net, ready = (features.net, features.layers) if isinstance(features, Taps) else (unwrapped(features), ())
+    missing = [layer for layer in energy.layers if layer not in ready]
+    if not (missing if ready else any(missing)) or (isinstance(features, Named) and not ready):
         return features
-    known = dict(features.named_modules())
+    known = dict(net.named_modules())
     for term in energy.terms:
         check_layers(term, known)
-    return Taps(features, *energy.layers)
+    return Taps(net, *ready, *missing)
 
 
 def _by_layer(output: Tensor | Activations, energy: Energy) -> Activations:
@@ -221,7 +240,7 @@ def minimize_in_stages(
     loss: Energy,
     image: Image,
     stages: Sequence[tuple[MakeOptimizer, int]],
-    **options: Unpack[MinimizeOptions],
+    **options: Unpack[StageOptions],
 ) -> Preimage:
     """`minimize` with one optimiser after another, each for its number of steps and with a fresh memory.
 
@@ -241,7 +260,7 @@ def minimize_in_stages(
         Interrupted: Ctrl-C ends all stages.
     """
     require(len(stages) > 0, "stages must name at least one pair (optimizer, steps)")
-    given = check_options("minimize_in_stages", options, MinimizeOptions, without=("steps", "optimizer"))
+    given = check_options("minimize_in_stages", options, StageOptions)
     return in_turn(
         minimize(features, loss, image, optimizer=optimizer, steps=steps, **given) for optimizer, steps in stages
     )

@@ -1,4 +1,4 @@
-"""Features of pictures of any size, tile by tile, with the values of the whole."""
+"""Features of images of any size, tile by tile, with the values of the whole."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property, reduce

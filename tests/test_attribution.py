@@ -69,13 +69,13 @@ def test_input_and_network_are_left_as_they_were(coursenet, scenes):
     [
         ({"label": 10}, ValueError, "no class of the output with number 10: they go from 0 to 9"),
         ({"label": -1}, ValueError, "number -1"),
-        ({"label": torch.tensor([0, 1, 2])}, ValueError, "one int or 8 of them"),
+        ({"label": torch.tensor([0, 1, 2])}, ValueError, "one for each of 8 images; got 3"),
         ({"label": 0.5}, TypeError, "whole number"),
         ({"rule": "smooth"}, ValueError, "no ReLU rule 'smooth'"),
         ({"layer": "conv6"}, ValueError, "no layer 'conv6'"),
         ({"x": torch.full((1, 3, 96, 96), 2.0)}, ValueError, r"lie in \[0, 1\], got \[2, 2\]"),
         ({"x": torch.full((1, 3, 96, 96), torch.nan)}, ValueError, "NaN"),
-        ({"x": torch.zeros(0, 3, 96, 96)}, ValueError, "no pictures"),
+        ({"x": torch.zeros(0, 3, 96, 96)}, ValueError, "no images"),
         ({"x": torch.zeros(1, 3, 96, 96, dtype=torch.int64)}, TypeError, "float"),
     ],
 )
@@ -327,7 +327,7 @@ def test_a_cut_is_the_same_twice_and_alone(coursenet, scenes):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda net, x: attribution.occlusion(net, x, 0, 97), "a patch of 97 does not fit a picture of"),
+        (lambda net, x: attribution.occlusion(net, x, 0, 97), "a patch of 97 does not fit an image of"),
         (lambda net, x: attribution.occlusion(net, x, 0, 0), "patch of 0"),
         (lambda net, x: attribution.occlusion(net, x, 0, 16, 0), "stride goes from 1 to the patch's 16"),
         (lambda net, x: attribution.occlusion(net, x, 0, 16, 17), "stay uncovered; got 17"),
@@ -336,12 +336,12 @@ def test_a_cut_is_the_same_twice_and_alone(coursenet, scenes):
         (lambda net, x: attribution.occlusion(net, x, 10, 48, 48), "from 0 to 9"),
         (lambda net, x: attribution.occlusion(net, x * 255, 0), "lie in"),
         (lambda net, x: attribution.integrated_gradients(net, x, 10), "from 0 to 9"),
-        (lambda net, x: attribution.integrated_gradients(net, x, torch.tensor([0, 1, 2])), "one int or 2"),
+        (lambda net, x: attribution.integrated_gradients(net, x, torch.tensor([0, 1, 2])), "one for each of 2 images"),
         (lambda net, x: attribution.integrated_gradients(net, x, 0, steps=0), "at least 1 step"),
         (lambda net, x: attribution.smooth_grad(net, x, 0, samples=0), "at least 1 sample"),
         (lambda net, x: attribution.smooth_grad(net, x, 0, noise=-1), "at least 0"),
         (lambda net, x: attribution.smooth_grad(net, x, 0, "smooth"), "no ReLU rule"),
-        (lambda net, x: attribution.grad_cam(net, x, 0, "fc7"), "'fc7' has no places"),
+        (lambda net, x: attribution.grad_cam(net, x, 0, "fc7"), "'fc7' has no positions"),
         (lambda net, x: attribution.grad_cam(net, x, 0, "conv9"), "no layer 'conv9'"),
         (lambda net, x: attribution.grad_cam(net, x, -1), "number -1"),
         (lambda net, x: attribution.segment(x, torch.ones(2, 1, 96, 96)), "map 0 is flat"),
@@ -356,7 +356,7 @@ def test_each_bad_argument_is_named(call, message, coursenet, scenes):
 
 
 def test_guided_is_refused_where_there_is_no_relu():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(ValueError, match="runs no ReLU"):
         attribution.smooth_grad(net, torch.rand(1, 3, 8, 8), 0, "guided", samples=1)
 

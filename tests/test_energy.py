@@ -58,14 +58,17 @@ def test_activation_is_the_mean_over_places_or_one_place(activations, image):
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        (energy.activation("cnov", 0), r"no activation of layer 'cnov' \(did you mean 'conv'\?\)"),
+        (
+            energy.activation("cnov", 0),
+            r"no layer 'cnov' \(did you mean 'conv'\?\) for the term activation\('cnov', 0\)",
+        ),
         (energy.activation("conv", 5), "no channel of layer 'conv' with number 5: they go from 0 to 4"),
         (energy.activation("conv", -1), "number -1"),
-        (energy.activation("conv", 0, at=(4, 0)), r"no place \(4, 0\) in layer 'conv', which is 4 x 6"),
-        (energy.activation("", 0, at=(0, 0)), "the output has no places"),
+        (energy.activation("conv", 0, at=(4, 0)), r"no position \(4, 0\) in layer 'conv', which is 4 x 6"),
+        (energy.activation("", 0, at=(0, 0)), "the output has no positions"),
         (energy.cross_entropy("", 7), "no class of the output with number 7: they go from 0 to 6"),
         (energy.cross_entropy("", torch.tensor([0, 1, 2])), "one int or 2 of them"),
-        (energy.distance({"conv": torch.zeros(1, 5, 4, 4)}), "layer 'conv' answers"),
+        (energy.distance({"conv": torch.zeros(1, 5, 4, 4)}), "layer 'conv' outputs"),
         (energy.gram_distance({"conv": torch.zeros(1, 6, 4, 4)}), "has 5 channels, its target 6"),
     ],
 )

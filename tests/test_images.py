@@ -52,7 +52,7 @@ def test_pixels_do_not_write_into_their_start(generator):
     [
         (torch.rand(3, 8, 8), ValueError, r"shape \(n, 3, h, w\), got \(3, 8, 8\)"),
         (torch.rand(1, 1, 8, 8), ValueError, "shape"),
-        (torch.rand(0, 3, 8, 8), ValueError, "no pictures"),
+        (torch.rand(0, 3, 8, 8), ValueError, "no images"),
         (torch.rand(1, 3, 8, 8) * 255, ValueError, r"lie in \[0, 1\], got"),
         (torch.full((1, 3, 8, 8), torch.nan), ValueError, "NaN"),
         (torch.full((1, 3, 8, 8), torch.inf), ValueError, "lie in"),

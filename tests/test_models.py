@@ -180,7 +180,7 @@ def test_unknown_classes_are_named_with_the_nearest(squeezenet, coursenet):
         (torch.zeros(1, 3, 96, 96, dtype=torch.uint8), TypeError, "divide 8-bit values by 255"),
         (torch.full((1, 3, 96, 96), 255.0), ValueError, "lie in"),
         (torch.full((1, 3, 96, 96), torch.nan), ValueError, "NaN"),
-        (torch.zeros(0, 3, 96, 96), ValueError, "no pictures in a batch"),
+        (torch.zeros(0, 3, 96, 96), ValueError, "no images in a batch"),
         (torch.zeros(3, 96, 96), ValueError, "shape"),
         (torch.zeros(1, 4, 96, 96), ValueError, "shape"),
     ],
@@ -194,7 +194,7 @@ def test_bad_pictures_are_refused(x, error, message, coursenet):
 def test_too_small_a_picture_is_refused_with_the_least_size(name, least, generator):
     net = models.load(name, weights="random", initialization="torchvision")
     assert net(torch.rand(1, 3, least, least, generator=generator)).shape == (1, 1000)
-    with pytest.raises(ValueError, match=f"needs pictures of at least {least} x {least}, got {least - 1} x 224"):
+    with pytest.raises(ValueError, match=f"needs images of at least {least} x {least}, got {least - 1} x 224"):
         net(torch.rand(1, 3, least - 1, 224, generator=generator))
 
 
@@ -237,7 +237,7 @@ def test_a_wrong_file_is_refused_by_name(weights_copy):
 
 
 def test_a_changed_shipped_file_is_refused_by_name(weights_copy, monkeypatch):
-    monkeypatch.setattr(models, "SHIPPED", weights_copy.parent)
+    monkeypatch.setattr("course_lib.models.coursenet.SHIPPED", weights_copy.parent)
     changed = bytearray(weights_copy.read_bytes())
     changed[-1] ^= 1
     weights_copy.write_bytes(changed)

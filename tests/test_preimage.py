@@ -1,14 +1,15 @@
 import math
 import signal
+import time
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib.energy import Energy, activation, alpha_norm, distance, total_variation
+from course_lib.energy import Energy, activation, alpha_norm, distance, squared_norm, total_variation
 from course_lib.images import Fourier, Pixels, grey, jitter
-from course_lib.preimage import Interrupted, minimize, minimize_in_stages
+from course_lib.preimage import ADAM, Interrupted, minimize, minimize_in_stages
 from course_lib.taps import Taps
 
 OPTIMIZERS = {
@@ -62,7 +63,7 @@ def test_the_same_seed_gives_the_same_bits(optimizer, coursenet):
 
 def test_the_global_random_state_is_left_alone(coursenet):
     before = torch.get_rng_state()
-    minimize(coursenet, -1 * activation("", 3), Fourier(96, 96), transform=jitter(8), steps=2, progress=False)
+    minimize(coursenet, -1 * activation("", 3), Fourier(96, 96), transform=jitter(8), steps=2)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -125,7 +126,7 @@ def test_a_term_of_the_loss_and_of_the_regularizer_may_share_a_name():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_value_that_is_not_finite_stops_the_loop_and_is_named(bad, coursenet):
     with pytest.raises(FloatingPointError, match=r"activation\('', 1\) became (nan|-inf) at step 0"):
-        minimize(coursenet, alpha_norm() + bad * activation("", 1), Fourier(96, 96), steps=3, progress=False)
+        minimize(coursenet, alpha_norm() + bad * activation("", 1), Fourier(96, 96), steps=3)
 
 
 def test_ctrl_c_holds_what_there_is(generator, request):
@@ -142,7 +143,7 @@ def test_ctrl_c_holds_what_there_is(generator, request):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores Ctrl-C
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(Interrupted, match="`found` holds the result so far") as stop:
-        minimize(Interrupts(), distance(target), Pixels(grey(4, 4)), steps=100_000, progress=False)
+        minimize(Interrupts(), distance(target), Pixels(grey(4, 4)), steps=100_000)
     assert isinstance(stop.value, KeyboardInterrupt)
     result = stop.value.found
     assert 3 <= len(result.total) < 100
@@ -151,7 +152,7 @@ def test_ctrl_c_holds_what_there_is(generator, request):
 
 def test_no_steps_give_the_start(generator):
     start = torch.rand(1, 3, 4, 4, generator=generator)
-    result = minimize(nn.Identity(), alpha_norm(), Pixels(start), steps=0, progress=False)
+    result = minimize(nn.Identity(), alpha_norm(), Pixels(start), steps=0)
     assert torch.equal(result.image, start) and result.energy == {} and result.total == []
     with pytest.raises(ValueError, match="steps must be at least 0"):
         minimize(nn.Identity(), alpha_norm(), Pixels(start), steps=-1)
@@ -163,19 +164,119 @@ def test_no_steps_give_the_start(generator):
 def test_a_progress_bar_appears_when_a_run_lasts(lasts, progress, seen, capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     monkeypatch.setattr("course_lib.progress.DELAY", 1e-9 if lasts else 60.0)
-    minimize(nn.Identity(), alpha_norm(), Pixels(grey(4, 4)), steps=2, progress=progress)
+
+    def slow(x):  # tqdm draws at most ten times a second
+        time.sleep(0.2)
+        return x
+
+    minimize(slow, alpha_norm(), Pixels(grey(4, 4)), steps=2, progress=progress)
     assert ("it/s" in capsys.readouterr().err) is seen
 
 
 def test_the_network_gets_no_gradient_and_no_hook(coursenet):
-    minimize(Taps(coursenet, "conv2"), -1 * activation("conv2", 0), Fourier(96, 96), steps=2, progress=False)
+    minimize(Taps(coursenet, "conv2"), -1 * activation("conv2", 0), Fourier(96, 96), steps=2)
     assert all(p.grad is None for p in coursenet.parameters())
     assert not any(m._forward_hooks for m in coursenet.modules())
 
 
 def test_unknown_layer_in_the_energy_is_named(coursenet):
-    with pytest.raises(ValueError, match=r"no activation of layer 'conv3'.*choose from conv2"):
-        minimize(Taps(coursenet, "conv2"), activation("conv3", 0), Fourier(96, 96), steps=1, progress=False)
+    with pytest.raises(ValueError, match=r"no layer 'conv9' \(did you mean .*\) for the term activation\('conv9', 0\)"):
+        minimize(coursenet, activation("conv9", 0), Fourier(96, 96), steps=1)
+    with pytest.raises(
+        ValueError, match=r"no layer 'conv3'.* for the term activation\('conv3', 0\); choose from conv2"
+    ):
+        minimize(lambda x: {"conv2": x}, activation("conv3", 0), Fourier(96, 96), steps=1)
+
+
+def test_an_energy_fetches_its_layers(coursenet):
+    """The walk of a layer's name: it is said once, in the energy, whatever the features are."""
+    energy = -1 * activation("conv3", 3) + 0.1 * squared_norm("conv1")
+    assert energy.layers == ("conv3", "conv1")
+    found = [
+        minimize(features, energy, Fourier(96, 96), steps=3)
+        for features in (coursenet, Taps(coursenet, "conv1", "conv3"), Taps(coursenet, "conv3"))
+    ]
+    assert list(found[0].energy) == ["activation('conv3', 3)", "squared_norm('conv1')"]
+    assert all(torch.equal(one.image, found[0].image) for one in found)
+
+
+def test_a_regularizer_may_be_over_any_layer(coursenet):
+    loss = -1 * activation("fc8", 3)
+    plain = minimize(coursenet, loss, Fourier(96, 96), steps=3)
+    held = minimize(coursenet, loss, Fourier(96, 96), regularizer=0.1 * squared_norm("conv3"), steps=3)
+    assert list(held.energy) == ["activation('fc8', 3)", "squared_norm('conv3')"]
+    assert held.energy["squared_norm('conv3')"][-1] < held.energy["squared_norm('conv3')"][0]
+    assert not torch.equal(held.image, plain.image)
+
+
+def test_the_output_may_be_wrapped(coursenet):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = coursenet
+
+        def forward(self, x):
+            return {"loss": None, "logits": self.net(x)}
+
+    plain, wrapped = (minimize(net, -1 * activation("", 3), Fourier(96, 96), steps=2) for net in (coursenet, Wrapped()))
+    assert torch.equal(plain.image, wrapped.image)
+
+
+def test_each_step_is_projected():
+    """Without project() a step beyond white would stay there: |x - 2|^2 is least at 2."""
+    away = distance(torch.full((1, 3, 4, 4), 2.0))
+    result = minimize(nn.Identity(), away, Pixels(grey(4, 4)), steps=5, optimizer=partial(torch.optim.SGD, lr=100.0))
+    assert torch.equal(result.image, torch.ones(1, 3, 4, 4))
+
+
+def test_the_gradients_of_a_network_in_training_stay(generator):
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 2)
+    )
+    net(torch.rand(2, 3, 8, 8, generator=generator)).sum().backward()
+    gradients = [p.grad.clone() for p in net.parameters()]
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    found = [minimize(net, -1 * activation("", 1), Fourier(8, 8), steps=3).image for _ in range(2)]
+    assert torch.equal(*found)
+    assert all(torch.equal(p.grad, before) for p, before in zip(net.parameters(), gradients, strict=True))
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert all(module.training for module in net.modules())
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_minimize_works_where_gradients_are_off(context, coursenet):
+    plain = minimize(coursenet, -1 * activation("conv3", 3), Fourier(96, 96), steps=2)
+    image = Fourier(96, 96)
+    with context():
+        assert torch.equal(minimize(coursenet, -1 * activation("conv3", 3), image, steps=2).image, plain.image)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("allow_tf32", [True, False])
+def test_cudnn_stays_as_the_user_chose(enabled, allow_tf32):
+    seen = []
+
+    def features(x):
+        cudnn = torch.backends.cudnn
+        seen.append((cudnn.enabled, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic))
+        return x
+
+    with torch.backends.cudnn.flags(enabled=enabled, allow_tf32=allow_tf32, benchmark=True):
+        minimize(features, alpha_norm(), Pixels(grey(4, 4)), steps=1)
+        assert torch.backends.cudnn.benchmark
+    assert seen == [(enabled, allow_tf32, False, True)]
+
+
+def test_a_mistyped_option_is_blamed_on_the_call_that_was_made():
+    with pytest.raises(
+        TypeError, match=r"minimize_in_stages\(\) has no option 'regulariser' \(did you mean 'regularizer'"
+    ):
+        minimize_in_stages(nn.Identity(), alpha_norm(), Pixels(grey(4, 4)), [(ADAM, 1)], regulariser=alpha_norm())
+
+
+def test_a_preimage_is_shown_in_a_line():
+    found = minimize(nn.Identity(), alpha_norm(2), Pixels(grey(4, 4) + 0.1), steps=2)
+    assert repr(found).startswith("Preimage(image (1, 3, 4, 4), 2 steps, energy 0.48 -> ")
 
 
 def test_stages_follow_one_another(generator):
@@ -183,11 +284,11 @@ def test_stages_follow_one_another(generator):
     rates = (0.3, 0.1, 0.03)
     image = Pixels(grey(6, 6))
     stages = [(partial(torch.optim.SGD, lr=rate, momentum=0.9), 30) for rate in rates]
-    found = minimize_in_stages(nn.Identity(), distance(target), image, stages, progress=False)
+    found = minimize_in_stages(nn.Identity(), distance(target), image, stages)
     assert len(found.total) == 90
     one_by_one = Pixels(grey(6, 6))
     for optimizer, steps in stages:
-        last = minimize(nn.Identity(), distance(target), one_by_one, optimizer=optimizer, steps=steps, progress=False)
+        last = minimize(nn.Identity(), distance(target), one_by_one, optimizer=optimizer, steps=steps)
     assert torch.equal(found.image, last.image) and found.total[60:] == last.total
 
 

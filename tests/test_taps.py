@@ -114,11 +114,88 @@ def test_unknown_rule_is_named_with_the_choices():
 
 
 def test_a_network_without_relu_is_refused(generator):
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(36, 2))
     x = torch.rand(1, 3, 8, 8, generator=generator)
     with pytest.raises(ValueError, match="runs no ReLU"):
         attribution.gradient(net, x, 0, "guided")
     assert attribution.gradient(net, x, 0).abs().sum() > 0
+
+
+class Activated(nn.Module):
+    """A ReLU, then another activation function on the image's path."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.function, self.fc = nn.Conv2d(3, 4, 3), function, nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.function(F.relu(self.conv(x))).mean((2, 3)))
+
+
+WITHOUT_A_RULE = {
+    "gelu": F.gelu,
+    "silu": nn.SiLU(),
+    "hardswish": nn.Hardswish(),
+    "leaky_relu": nn.LeakyReLU(),
+    "sigmoid": torch.sigmoid,
+    "clamp": lambda x: x.clamp(max=1),
+    "threshold": nn.Threshold(0.1, 0.0),
+    "where": lambda x: torch.where(x > 0.1, x, 0.0),
+    "maximum": lambda x: torch.maximum(x, torch.tensor(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", list(WITHOUT_A_RULE))
+@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+def test_an_activation_function_without_a_rule_is_refused_by_name(name, rule, generator):
+    net, x = Activated(WITHOUT_A_RULE[name]), torch.rand(1, 3, 8, 8, generator=generator)
+    with pytest.raises(ValueError, match=f"passes through {name}"):
+        attribution.gradient(net, x, 0, rule)
+    assert attribution.gradient(net, x, 0).shape == x.shape
+
+
+def test_what_only_the_weights_pass_through_needs_no_rule(generator):
+    class Scaled(nn.Module):  # as in SwinV2, whose ReLUs and clamps act on parameters
+        def __init__(self):
+            super().__init__()
+            self.conv, self.scale, self.fc = nn.Conv2d(3, 4, 3), nn.Parameter(torch.tensor(2.0)), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc((self.conv(x).relu() * self.scale.clamp(max=1).sigmoid()).mean((2, 3)))
+
+    net, x = Scaled(), torch.rand(1, 3, 8, 8, generator=generator)
+    assert attribution.gradient(net, x, 0, "guided").shape == x.shape
+    swin = torchvision.models.swin_v2_t(weights=None).eval()
+    with pytest.raises(ValueError, match="passes through gelu"):
+        attribution.gradient(swin, torch.rand(1, 3, 64, 64, generator=generator), 3, "guided")
+
+
+@pytest.mark.parametrize(
+    ("function", "low", "high"),
+    [
+        (nn.ReLU6(), 0, 6),
+        (nn.ReLU6(inplace=True), 0, 6),
+        (F.relu6, 0, 6),
+        (nn.Hardtanh(), -1, 1),
+        (nn.Hardtanh(0.5, 2.0, inplace=True), 0.5, 2),
+        (lambda x: F.hardtanh(x, 0.0, 3.0), 0, 3),
+    ],
+)
+@pytest.mark.parametrize("rule", ["guided", "deconvnet", "redirected"])
+def test_relu6_and_hardtanh_follow_the_rules(function, low, high, rule, generator):
+    x = (8 * torch.randn(500, generator=generator)).requires_grad_()
+    g = torch.randn(500, generator=generator)
+    with relu_backward(rule) as ruled:
+        y = function(x * 1.0)
+    assert ruled.count == 1 and torch.equal(y, x.detach().clamp(low, high))
+    y.backward(g)
+    inside, positive = (low < y) & (y < high), g > 0
+    passes = {
+        "guided": inside & positive,
+        "deconvnet": positive,
+        "redirected": inside | ((y <= low) & ~positive) | ((y >= high) & positive),
+    }[rule]
+    assert torch.equal(x.grad, torch.where(passes, g, 0))
 
 
 # ---------------------------------------------------------------- Taps

@@ -170,7 +170,7 @@ class Sandbox:
     """A running `child`: `ask(request, seconds)` sends one question and returns the bytes that came back."""
 
     def __init__(self, modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()):
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command(modules, libraries), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
         )

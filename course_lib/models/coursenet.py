@@ -10,7 +10,7 @@ from course_lib.models.weights import SHIPPED, load_state, read
 
 
 def course_net() -> nn.Sequential:
-    """CourseNet without weights: a small AlexNet with the lecture's layer names, for 96 x 96 pictures.
+    """CourseNet without weights: a small AlexNet with the lecture's layer names, for 96 x 96 images.
 
     avgpool does nothing at 96 x 96, and lets other sizes pass.
     """
@@ -33,7 +33,14 @@ def course_net() -> nn.Sequential:
 
 
 def shipped(run: int | str) -> nn.Module:
-    """CourseNet as a training run left it: the seed of the run, or "robust"."""
+    """CourseNet as a training run left it.
+
+    Args:
+        run: The seed of the run, or "robust".
+
+    Raises:
+        ValueError: No such run, or a file that is not the one that was shipped.
+    """
     path = SHIPPED / f"coursenet-{run}.safetensors"
     listed = sums_beside(path)
     if path.name not in listed:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
@@ -22,22 +22,32 @@ def load(
     weights: str | os.PathLike[str] = "pretrained",
     seed: int = 0,
     initialization: str = "unit_variance",
+    device: torch.device | str | None = None,
 ) -> Network:
-    """A frozen network, ready for pictures in [0, 1].
+    """A frozen network, ready for images in [0, 1]. Nothing is ever substituted.
 
-    name: "coursenet", or any torchvision classifier by torchvision's name.
-    weights: "pretrained" (the shipped file, or torchvision's first published ImageNet weights, from the cache or
-        downloaded into it), "random", or the path of a .safetensors or .pth file with a state dict. "robust" is the
-        shipped "coursenet" that was trained on attacked scenes (Madry 2018; see `train.robust`).
-    seed: of the draw when random; for "coursenet", the seed of the shipped training run (0 or 1).
-    initialization: of random weights. Weights are Gaussian with zero biases in the first two.
-        "unit_variance": layer by layer, scaled so that each convolution and linear layer answers drawn scenes with
-            deviation one (Mishkin and Matas 2016, without their orthogonal start); the scale survives any depth.
-        "kaiming": deviation sqrt(2 / fan_in) (He 2015), which keeps the scale through plain ReLU layers.
-        "torchvision": what torchvision does by default.
+    Args:
+        name: "coursenet", or any torchvision classifier by torchvision's name.
+        weights: "pretrained" (the shipped file, or torchvision's first published ImageNet weights, from the cache or
+            downloaded into it), "random", or the path of a .safetensors or .pth file with a state dict. "robust" is the
+            shipped "coursenet" that was trained on attacked scenes (Madry 2018; see `train.coursenet.robust`).
+        seed: Of random weights; for "coursenet", the seed of the shipped training run (0 or 1).
+        initialization: Of random weights. "unit_variance": Gaussian, layer by layer scaled so that the output of each
+            convolution and linear layer for drawn scenes has standard deviation one (Mishkin and Matas 2016, without
+            their orthogonal initialisation); the scale survives any depth. "kaiming": Gaussian of standard deviation
+            ``sqrt(2 / fan_in)`` (He 2015), which keeps the scale through plain ReLU layers. "torchvision": what
+            torchvision does by default. Biases are zero in the first two.
+        device: Where to put it; by default the CPU.
 
-    Nothing is ever substituted: raises MissingWeights where weights cannot be had, ValueError for an unknown name or
-    initialization, for "robust" weights of another network, and for a wrong or truncated file.
+    Raises:
+        MissingWeights: The weights are neither on this machine nor reachable.
+        ValueError: An unknown name or initialization, "robust" weights of another network, and a wrong or truncated
+            file.
+
+    Example:
+        >>> net = load("coursenet")
+        >>> net.classes[:3], net.image_size, net(torch.rand(1, 3, 96, 96)).shape
+        (('disc', 'square', 'triangle'), 96, torch.Size([1, 10]))
     """
     names = ["coursenet", *torchvision.models.list_models(module=torchvision.models)]
     if name not in names:
@@ -66,7 +76,7 @@ def load(
         else:
             load_state(network, read(Path(weights)), Path(weights))
     kind = {"random": " (random weights)", "robust": " (robust)"}.get(str(weights), "")
-    return Network(network, name=name + kind, **details)
+    return Network(network, name=name + kind, **details).to(device)
 
 
 def _torchvision_details(name: str) -> dict[str, Any]:
@@ -86,7 +96,11 @@ def _first_weights(name: str) -> Any:
 
 
 def cached_file(name: str) -> Path:
-    """Where the pretrained weights of a torchvision network lie, or would lie, on this machine (see TORCH_HOME)."""
+    """Where the pretrained weights of a torchvision network lie, or would lie, on this machine (see TORCH_HOME).
+
+    Args:
+        name: torchvision's name of the network.
+    """
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(_first_weights(name).url).name
 
 
@@ -94,7 +108,7 @@ def _pretrained(name: str) -> nn.Module:
     path = cached_file(name)
     was_there = path.exists()
     try:
-        return torchvision.models.get_model(name, weights=_first_weights(name))
+        return cast(nn.Module, torchvision.models.get_model(name, weights=_first_weights(name)))
     except Exception as error:  # a download fails in many ways, a damaged file in more
         if was_there:
             raise ValueError(f"{path} is damaged or not {name}'s: {error}") from error

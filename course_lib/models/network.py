@@ -12,14 +12,30 @@ OWN_NAMES = ("classes", "image_size", "index", "layers", "mean", "name", "std", 
 
 
 class Network(nn.Module):
-    """A frozen classifier in evaluation mode that takes pictures in [0, 1] and returns logits.
+    """A frozen classifier in evaluation mode that takes images in [0, 1] and returns logits.
 
-    net(x): (n, 3, h, w) in [0, 1] -> (n, classes), before the softmax. Mean and standard deviation are applied
-    inside. The parts of the wrapped network keep their own names, so that `net.get_submodule("features.3")` and
-    `named_modules` say what torchvision says.
+    ``net(x)``: (n, 3, h, w) in [0, 1] -> (n, classes), before the softmax. Mean and standard deviation are applied
+    inside. The parts of the wrapped network keep their own names, so that ``net.get_submodule("features.3")`` and
+    `named_modules` say what torchvision says. The network that is wrapped is itself frozen and set to evaluation.
 
-    name: what to call it in a figure. classes: names, in the order of the logits. layers: every name that can be
-    tapped. image_size: the side of the pictures it was made for; others work too if the network takes them.
+    Args:
+        network: The network that takes normalised images.
+        name: What to call it in a figure.
+        classes: Names, in the order of the logits.
+        image_size: Side of the images it was made for, in pixels; others work too if the network takes them.
+        mean: Mean of R, G, B in [0, 1], which is subtracted.
+        std: Standard deviation of R, G, B, by which is divided.
+
+    Attributes:
+        layers: Every name that can be tapped.
+        name: As given.
+        classes: As given.
+        image_size: As given.
+
+    Raises:
+        ValueError: A part of the network has a name that a Network needs for itself; and, when called, images that are
+            too small (with the least size) or out of range, or on another device than the network.
+        TypeError: When called, images of another dtype than the weights.
     """
 
     mean: Tensor
@@ -63,11 +79,10 @@ class Network(nn.Module):
         x = x.to(memory_format=torch.channels_last)
         try:
             return tensor(self.wrapped.forward((x - self.mean) / self.std), self.name)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
             height, width = x.shape[2:]
-            if self._takes(height, width) or not self._takes(*[max(height, width, self.image_size)] * 2):
+            enough = max(height, width, self.image_size)
+            if out_of_memory(error) or self._takes(height, width) or not self._takes(enough, enough):
                 raise  # it is not the size
             least = self._least_size(max(height, width))
             message = f"{self.name} needs images of at least {least} x {least}, got {height} x {width}"
@@ -83,13 +98,20 @@ class Network(nn.Module):
 
     def _apply(self, function: Any, recurse: bool = True) -> "Network":
         """`to`, `half` and their like reach the buffers that the wrapped network holds itself."""
-        super()._apply(function, recurse)
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in self.wrapped.named_buffers(recurse=False):
             self.wrapped._buffers[name] = function(buffer)
         return self
 
     def index(self, name: str) -> int:
-        """The number of the class of that name; ValueError with the nearest names if there is none."""
+        """The number of the class of that name.
+
+        Args:
+            name: One of `classes`.
+
+        Raises:
+            ValueError: No such class (the nearest names are listed).
+        """
         if name not in self.classes:
             raise unknown(f"class of {self.name}", name, self.classes)
         return self.classes.index(name)
@@ -106,6 +128,13 @@ class Network(nn.Module):
     def _takes(self, height: int, width: int) -> bool:
         try:
             self.wrapped.forward(self.mean.new_zeros(1, 3, height, width))
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             return False
         return True
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out: on a GPU by its type, on a CPU only by its words."""
+    return isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error).lower()

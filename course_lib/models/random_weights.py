@@ -1,8 +1,10 @@
 """Random weights, random filters, other pooling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
-from typing import Any
+from functools import partial
+from typing import cast
 
 import torch
 import torchvision
@@ -13,7 +15,7 @@ from course_lib.errors import require
 from course_lib.inputs import check_images
 from course_lib.models.coursenet import course_net
 from course_lib.models.network import Network
-from course_lib.taps import Named
+from course_lib.taps import Named, hooked
 
 INITIALIZATIONS = ("unit_variance", "kaiming", "torchvision")
 
@@ -21,9 +23,20 @@ INITIALIZATIONS = ("unit_variance", "kaiming", "torchvision")
 class RandomFilters(Named):
     """One convolution and nothing behind it: random filters of several sizes, side by side, each with a ReLU.
 
-    filters(x): (n, 3, h, w) in [0, 1] -> {"11": (n, maps, h, w), ...}, named by size; `layers` lists the names. Taps
-    takes them one by one. Weights are uniform with deviation 1 / sqrt(3 size^2), biases zero; the border is a
-    reflection. Raises ValueError for an even size.
+    ``filters(x)``: (n, 3, h, w) in [0, 1] -> ``{"11": (n, maps, h, w), ...}``, named by size. `Taps` takes them one by
+    one. Weights are uniform with standard deviation ``1 / sqrt(3 size^2)``, without biases; the border is a reflection.
+
+    Args:
+        sizes: Of the filters, in pixels, odd.
+        maps: Number of filters of each size.
+        seed: Of the weights.
+
+    Attributes:
+        layers: The names, one for each size.
+
+    Raises:
+        ValueError: No size, or an even one.
+
     Source: Ustyuzhaninov 2016, who take 128 maps at each of 3, 5, 7, 11, 15, 23, 37 and 55 pixels.
     """
 
@@ -46,7 +59,11 @@ class RandomFilters(Named):
 
 
 def average_pooling(net: Network) -> Network:
-    """A copy of the network whose max-poolings take averages: smoother pictures, says Gatys 2015."""
+    """A copy of the network whose max-poolings take averages: smoother images, says Gatys 2015.
+
+    Args:
+        net: The network, which stays as it is.
+    """
     copy = deepcopy(net)
     for name, module in net.named_modules():
         if isinstance(module, nn.MaxPool2d):
@@ -59,22 +76,36 @@ def average_pooling(net: Network) -> Network:
 
 
 def untrained(name: str, seed: int) -> nn.Module:
+    """A network with the weights that its constructor draws, and without normalisation inside.
+
+    Args:
+        name: As in `load`.
+        seed: Of the weights.
+    """
     # torchvision's constructors draw from the global generator: seed a fork of it, which leaves it as it was
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == "coursenet":
             return course_net()
         slow = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        return torchvision.models.get_model(name, weights=None, **slow)
+        return cast(nn.Module, torchvision.models.get_model(name, weights=None, **slow))
 
 
 def initialize(network: nn.Module, initialization: str, size: int, seed: int) -> None:
+    """Draw the weights of a network anew, in place.
+
+    Args:
+        network: The network.
+        initialization: As in `load`; "torchvision" leaves the weights as they are.
+        size: Side of the images, in pixels, whose passage scales the layers of "unit_variance".
+        seed: Of the weights.
+    """
     if initialization == "torchvision":
         return
     generator = torch.Generator().manual_seed(seed)
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    layers = {name: part for name, part in network.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
     with torch.no_grad():
-        for layer in layers:
+        for layer in layers.values():
             fan_in = layer.weight[0].numel()
             layer.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
             if layer.bias is not None:
@@ -83,17 +114,15 @@ def initialize(network: nn.Module, initialization: str, size: int, seed: int) ->
             _scale_to_unit_variance(network, layers, (world.draw(4, seed=0, size=size).images - 0.5) / 0.25)
 
 
-def _scale_to_unit_variance(network: nn.Module, layers: list[Any], pictures: Tensor) -> None:
-    """One pass over the pictures; each layer is scaled as the pass reaches it, so that the next sees the result."""
+def _scale_to_unit_variance(network: nn.Module, layers: Mapping[str, nn.Conv2d | nn.Linear], images: Tensor) -> None:
+    """One pass over the images; each layer is scaled as the pass reaches it, so that the next sees the result."""
 
-    def rescale(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def rescale(layer: nn.Conv2d | nn.Linear, output: Tensor) -> Tensor:
         deviation = output.std()
         layer.weight /= deviation
         return output / deviation
 
-    hooks = [layer.register_forward_hook(rescale) for layer in layers]
-    try:
-        network.eval()(pictures)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.enter_context(hooked(network, name, partial(rescale, layer)))
+        network.eval()(images)

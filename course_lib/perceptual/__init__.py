@@ -1,4 +1,4 @@
-"""The generic perceptual loss: maps compared in the features of a network that need not have learnt; its tasks."""
+"""The generic perceptual loss: maps compared in the features of an untrained network; its tasks."""
 
 from course_lib.perceptual.loss import PerceptualLoss, untrained_vgg
 

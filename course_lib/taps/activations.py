@@ -43,7 +43,7 @@ class Taps(Named):
         >>> from course_lib import models, world
         >>> x = world.draw(2).images
         >>> {layer: tuple(a.shape) for layer, a in Taps(models.load("coursenet"), "conv3", "fc7")(x).items()}
-        {'conv3': (2, 96, 24, 24), 'fc7': (2, 256)}
+        {'conv3': (2, 96, 12, 12), 'fc7': (2, 256)}
     """
 
     def __init__(self, net: nn.Module, *layers: str):

@@ -9,18 +9,36 @@ from torch.overrides import TorchFunctionMode
 
 
 class Axis(NamedTuple):
-    """Along one axis, unit i sees first + i * step to last + i * step; a step of 0 says that all see the same."""
+    """Along one axis, unit i sees ``first + i * step`` to ``last + i * step``.
+
+    Attributes:
+        first: First pixel that unit 0 sees.
+        last: Last pixel that unit 0 sees.
+        step: Pixels from one unit to the next; 0 says that all see the same.
+    """
 
     first: int
     last: int
     step: int
 
     def window(self, kernel: int, stride: int, padding: int, dilation: int) -> "Axis":
+        """Behind a sliding window.
+
+        Args:
+            kernel: Units in the window.
+            stride: Units from one window to the next.
+            padding: Units added before the first.
+            dilation: Units from one in the window to the next.
+        """
         reach = (kernel - 1) * dilation
         return Axis(self.first - padding * self.step, self.last + (reach - padding) * self.step, stride * self.step)
 
     def whole(self, count: int) -> "Axis":
-        """Behind something that looks at all `count` units."""
+        """Behind something that looks at all units.
+
+        Args:
+            count: How many there are.
+        """
         return Axis(self.first, self.last + (count - 1) * self.step, 0)
 
 
@@ -38,14 +56,23 @@ class Field(NamedTuple):
     sure: bool = True
 
     def map(self, function: Callable[..., Axis], *each: Any) -> "Field":
-        """function(axis, argument of each for that axis), for both axes; each lists what holds of dimensions -2, -1."""
+        """function(axis, argument of each for that axis), for both axes.
+
+        Args:
+            function: Makes an axis from one, and from what holds of it.
+            each: Lists what holds of dimensions -2, -1.
+        """
         rows, columns = (
             function(axis, *(pair[d] for pair in each)) for axis, d in zip(self.axes, self.dims, strict=True)
         )
         return self._replace(axes=(rows, columns))
 
     def positions(self, x: Tensor) -> tuple[int, ...]:
-        """Rows and columns of a tensor, as far as it has them."""
+        """Rows and columns of a tensor, as far as it has them.
+
+        Args:
+            x: The tensor.
+        """
         return tuple(x.shape[d] for d in self.dims) if x.dim() >= max(3, -min(self.dims)) else ()
 
 
@@ -70,6 +97,11 @@ class Follow(TorchFunctionMode):
         self.seen = {id(x): (x, Field((Axis(0, 0, 1), Axis(0, 0, 1))))}
 
     def field(self, x: Any) -> Field | None:
+        """What the units of a tensor see; None where it does not depend on the image.
+
+        Args:
+            x: The tensor.
+        """
         return self.seen[id(x)][1] if id(x) in self.seen else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,7 +117,8 @@ class Follow(TorchFunctionMode):
         name = getattr(func, "__name__", "").rstrip("_").removesuffix("_with_indices")
         if name == "__get":  # a property; its name is that of what was asked
             name = func.__self__.__name__
-        field, x = inputs[0]
+        field: Field = inputs[0][0]
+        x: Tensor = inputs[0][1]
         if self.strict and (name in self.UNKNOWN or "circular" in (*args[2:3], kwargs.get("mode"))):
             raise ValueError(f"what a unit behind {name} can see is not a box that moves evenly")
         if name in WINDOWS and min(field.dims) >= -2:
@@ -124,6 +157,11 @@ def _unite(inputs: list[tuple[Field, Tensor]], output: Tensor, apart: bool, resh
 
 
 def tensors(value: Any) -> Iterable[Tensor]:
+    """The tensors in nested tuples, lists and dicts.
+
+    Args:
+        value: Anything.
+    """
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list | dict):
@@ -132,7 +170,11 @@ def tensors(value: Any) -> Iterable[Tensor]:
 
 
 def two(value: Any) -> tuple[int, int]:
-    """A size for both axes; PyTorch takes 3, (3,) and (3, 5)."""
+    """A size for both axes; PyTorch takes 3, (3,) and (3, 5).
+
+    Args:
+        value: The size.
+    """
     values = (value,) if isinstance(value, int) else tuple(value)
     return values[0], values[-1]
 

@@ -1,7 +1,7 @@
 """The backward rules of the ReLU."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -66,20 +66,23 @@ class ReLURule(TorchFunctionMode):
         super().__init__()
         self.rule = rule
         self.count = 0
-        self._on_path = WeakTensorKeyDictionary()  # tensors made inside -> whether the image leads to them
+        self._on_path: MutableMapping[Tensor, bool] = (
+            WeakTensorKeyDictionary()
+        )  # tensors made inside -> whether the image leads to them
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        spelling = getattr(func, "__name__", "")
+        name = spelling.strip("_")
         on_path = any(self._leads_to(x) for x in tensors((args, kwargs)))
-        if on_path and name.rstrip("_") in self.WITHOUT_A_RULE:
+        if on_path and name in self.WITHOUT_A_RULE:
             raise ValueError(
-                f"rule {self.rule!r} says what a ReLU passes back, but the image passes through {name}, for which "
-                "there is no such rule; use rule 'gradient', or a network whose activation functions are ReLUs"
+                f"rule {self.rule!r} says what a ReLU passes back, but the image passes through {name}, which has no "
+                "such rule; use rule 'gradient', or a network whose activation functions are ReLUs"
             )
-        if name.rstrip("_") in self.RULED and on_path:
+        if name in self.RULED and on_path:
             self.count += 1
-            result = self._ruled(name, *args, **kwargs)
+            result = self._ruled(spelling, *args, **kwargs)
         else:
             result = func(*args, **kwargs)
         for output in tensors(result):
@@ -88,15 +91,19 @@ class ReLURule(TorchFunctionMode):
 
     def _leads_to(self, x: Tensor) -> bool:
         """Whether the image leads to x: made inside from what it leads to, or else a root of the graph, no weight."""
-        made_inside = self._on_path.get(x)
-        return x.requires_grad and not isinstance(x, nn.Parameter) if made_inside is None else made_inside
+        if x in self._on_path:
+            return self._on_path[x]
+        return x.requires_grad and not isinstance(x, nn.Parameter)
 
-    def _ruled(self, name: str, *args: Any, **kwargs: Any) -> Tensor:
-        plain = name.rstrip("_")
-        given = _SIGNATURES[plain].bind(*args, **kwargs).arguments
-        low, high = given.get("min_val", -1.0 if plain == "hardtanh" else 0.0), given.get("max_val", 1.0)
-        high = {"relu": float("inf"), "relu6": 6.0}.get(plain, high)
-        inplace = name.endswith("_") or given.get("inplace", False)
+    def _ruled(self, spelling: str, *args: Any, **kwargs: Any) -> Tensor:
+        name = spelling.strip("_")
+        given = _SIGNATURES[name].bind(*args, **kwargs).arguments
+        low, high = {
+            "relu": (0.0, float("inf")),
+            "relu6": (0.0, 6.0),
+            "hardtanh": (given.get("min_val", -1.0), given.get("max_val", 1.0)),
+        }[name]
+        inplace = spelling.endswith("_") or given.get("inplace", False)
         return cast(Tensor, _RuledReLU.apply(given["input"], self.rule, low, high, inplace))
 
 
