@@ -337,7 +337,7 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,), (a,) = gradients, ctx.saved_tensors
-        rows = a.permute(0, 2, 3, 1).flatten(1, 2)
+        rows: Tensor = a.permute(0, 2, 3, 1).flatten(1, 2)
         return (rows @ (gradient + gradient.mT)).unflatten(1, a.shape[2:]).permute(0, 3, 1, 2)
 
 

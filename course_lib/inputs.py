@@ -94,13 +94,24 @@ def ready(net: nn.Module, x: Tensor, label: Label) -> Iterator[tuple[nn.Module, 
     """
     net = unwrapped(net)
     check_batch(net, x)
-    require(
-        not any(p.is_inference() for p in net.parameters()),
-        "the network was made under torch.inference_mode, so nothing can be differentiated through it; "
-        "make it outside, or deepcopy it there",
-    )
+    check_differentiable(net)
     with evaluation(net), torch.inference_mode(False), torch.enable_grad():
         yield net, plain(x), labels(label, len(x), net)
+
+
+def check_differentiable(net: nn.Module) -> None:
+    """Raise unless gradients can be taken through a network.
+
+    Args:
+        net: Any module.
+
+    Raises:
+        ValueError: It was made in inference mode.
+    """
+    require(
+        not any(p.is_inference() for p in net.parameters()),
+        "the network was made under torch.inference_mode, so no gradient can be taken through it; make it outside",
+    )
 
 
 def device_of(net: nn.Module) -> torch.device:
@@ -216,12 +227,12 @@ def whole(value: Label, what: str) -> int | Tensor:
     if isinstance(value, str) or (isinstance(value, Sequence) and any(isinstance(v, str) for v in value)):
         raise TypeError(f"the {what} is a whole number, got {value!r}")
     try:
-        numbers = value.detach().cpu() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        numbers = plain(value).cpu() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
     except (TypeError, ValueError) as error:
         raise TypeError(f"the {what} is a whole number or a list of them, got {value!r}") from error
+    require(numbers.dim() < 2 and numbers.numel() > 0, f"the {what} is one int, or a list of them, got {value!r}")
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise TypeError(f"the {what} is a whole number, got {value!r}")
-    require(numbers.dim() < 2 and numbers.numel() > 0, f"the {what} is one int, or a list of them, got {value!r}")
     return int(numbers) if numbers.dim() == 0 else numbers.long()
 
 
@@ -371,7 +382,10 @@ def plain(x: Tensor) -> Tensor:
         x: Any tensor.
     """
     x = x.detach()
-    return x.clone() if x.is_inference() else x
+    if not x.is_inference():
+        return x
+    with torch.inference_mode(False):
+        return x.clone()
 
 
 # ---------------------------------------------------------------- maps

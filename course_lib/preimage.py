@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from course_lib.energy import Activations, Energy, check_layers
 from course_lib.errors import check_options, require
 from course_lib.images import Image, Transform
-from course_lib.inputs import evaluation, tensor, unwrapped
+from course_lib.inputs import check_differentiable, evaluation, tensor, unwrapped
 from course_lib.progress import bar
 from course_lib.taps import Named, Taps
 
@@ -201,10 +201,12 @@ def tapped(features: nn.Module | Features, energy: Energy) -> Features:
         features themselves.
 
     Raises:
-        ValueError: A layer that the network lacks: it names the term, the layer and the nearest names.
+        ValueError: A layer that the network lacks: it names the term, the layer and the nearest names; and a network
+            that was made in inference mode.
     """
     if not isinstance(features, nn.Module):
         return features
+    check_differentiable(features)
     net, ready = (features.net, features.layers) if isinstance(features, Taps) else (unwrapped(features), ())
     missing = [layer for layer in energy.layers if layer not in ready]
     if not (missing if ready else any(missing)) or (isinstance(features, Named) and not ready):

@@ -62,6 +62,8 @@ class Taps(Named):
         self._plans: dict[torch.Size, _Plan] = {}  # by the size of the images, which may change what runs
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"images are a torch tensor (n, 3, h, w), got {type(x).__name__}")
         with evaluation(self._modules_inside):
             plan = self._plan(x)
             left = dict(plan.calls)
