@@ -43,7 +43,9 @@ def _hint(nearest: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ""
 
 
-def check_options(function: str, given: Options, known: type, without: Iterable[str] = ()) -> Options:
+def check_options(
+    function: str, given: Options, known: type, *, without: Iterable[str] = (), beside: Iterable[str] = ()
+) -> Options:
     """Raise unless every option that a function was given is one that it knows.
 
     Args:
@@ -51,6 +53,7 @@ def check_options(function: str, given: Options, known: type, without: Iterable[
         given: Its options.
         known: The TypedDict that lists them.
         without: Those of the list that this function does not take.
+        beside: Its own parameters, which a mistyped name may have meant too.
 
     Returns:
         The same options.
@@ -58,7 +61,7 @@ def check_options(function: str, given: Options, known: type, without: Iterable[
     Raises:
         TypeError: It names the function, the option and the nearest names.
     """
-    choices = [name for name in known.__annotations__ if name not in without]
+    choices = [*beside, *(name for name in known.__annotations__ if name not in without)]
     for name in given:
         if name not in choices:
             nearest = get_close_matches(name, choices, n=3, cutoff=0.5)

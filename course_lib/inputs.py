@@ -75,6 +75,26 @@ def evaluation(net: nn.Module | Iterable[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
+def differentiable(net: nn.Module) -> Iterator[nn.Module]:
+    """Inside, gradients can be taken through the network, in evaluation mode, also where the caller has turned them off.
+
+    Args:
+        net: Any module.
+
+    Yields:
+        The network without wrappers.
+
+    Raises:
+        TypeError: `net` is no module.
+        ValueError: It was made in inference mode.
+    """
+    net = unwrapped(net)
+    check_differentiable(net)
+    with evaluation(net), torch.inference_mode(False), torch.enable_grad():
+        yield net
+
+
+@contextmanager
 def ready(net: nn.Module, x: Tensor, label: Label) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
     """What a function of a network, images and labels works with, for as long as it works.
 
@@ -94,8 +114,7 @@ def ready(net: nn.Module, x: Tensor, label: Label) -> Iterator[tuple[nn.Module, 
     """
     net = unwrapped(net)
     check_batch(net, x)
-    check_differentiable(net)
-    with evaluation(net), torch.inference_mode(False), torch.enable_grad():
+    with differentiable(net):
         yield net, plain(x), labels(label, len(x), net)
 
 
@@ -122,6 +141,16 @@ def device_of(net: nn.Module) -> torch.device:
     """
     first = _first(net)
     return torch.device("cpu") if first is None else first.device
+
+
+def dtype_of(net: nn.Module) -> torch.dtype:
+    """The dtype that a network computes in; torch's default where it has no floating-point tensor.
+
+    Args:
+        net: Any module.
+    """
+    first = _first(net)
+    return torch.get_default_dtype() if first is None else first.dtype
 
 
 def _first(net: nn.Module) -> Tensor | None:

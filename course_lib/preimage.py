@@ -197,8 +197,8 @@ def tapped(features: nn.Module | Features, energy: Energy) -> Features:
         energy: Knows its layers.
 
     Returns:
-        `Taps` of a network where the energy names layers, and of a network in `Taps` that lacks some of them; else the
-        features themselves.
+        `Taps` of a network where the energy names layers; ready ones (`Taps`, `Tiled`) with the layers that they lack;
+        else the features themselves.
 
     Raises:
         ValueError: A layer that the network lacks: it names the term, the layer and the nearest names; and a network
@@ -207,14 +207,15 @@ def tapped(features: nn.Module | Features, energy: Energy) -> Features:
     if not isinstance(features, nn.Module):
         return features
     check_differentiable(features)
-    net, ready = (features.net, features.layers) if isinstance(features, Taps) else (unwrapped(features), ())
-    missing = [layer for layer in energy.layers if layer not in ready]
-    if not (missing if ready else any(missing)) or (isinstance(features, Named) and not ready):
+    features = unwrapped(features)
+    ready = isinstance(features, Named)
+    net = getattr(features, "net", None) if ready else features
+    if net is None or not (energy.layers if ready else any(energy.layers)):
         return features
     known = dict(net.named_modules())
     for term in energy.terms:
         check_layers(term, known)
-    return Taps(net, *ready, *missing)
+    return features.with_layers(*energy.layers) if isinstance(features, Named) else Taps(net, *energy.layers)
 
 
 def _by_layer(output: Tensor | Activations, energy: Energy) -> Activations:

@@ -17,6 +17,14 @@ from course_lib.taps.follow import Follow
 class Named(nn.Module):
     """A module whose output is a dict of named activations, {layer: (n, ...)}, so that nobody need tap it."""
 
+    def with_layers(self, *layers: str) -> "Named":
+        """The same with the activations of further layers of its network; itself where it gives these, or has none.
+
+        Args:
+            layers: Names of the layers that are needed.
+        """
+        return self
+
 
 class Taps(Named):
     """The activations of named layers: ``Taps(net, "conv3", "fc7")(x)`` is ``{"conv3": ..., "fc7": ...}``.
@@ -81,6 +89,15 @@ class Taps(Named):
             with suppress(Enough):
                 self._run(x, record)
         return {layer: channels_first(found[layer], plan.positions[layer]) for layer in self.layers}
+
+    def with_layers(self, *layers: str) -> "Taps":
+        """The taps of these layers too.
+
+        Args:
+            layers: Names of the layers that are needed.
+        """
+        missing = [layer for layer in layers if layer not in self.layers]
+        return Taps(self.net, *self.layers, *missing) if missing else self
 
     def positions(self, x: Tensor) -> dict[str, tuple[int, int] | None]:
         """Which dimensions of each layer's own output are rows and columns, counted from the end; None where none are.
