@@ -76,7 +76,7 @@ def evaluation(net: nn.Module | Iterable[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def differentiable(net: nn.Module) -> Iterator[nn.Module]:
-    """Inside, gradients can be taken through the network, in evaluation mode, also where the caller has turned them off.
+    """Inside, the network is in evaluation mode and gradients can be taken through it, also where these are turned off.
 
     Args:
         net: Any module.

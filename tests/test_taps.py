@@ -492,7 +492,7 @@ def test_what_mixes_places_is_refused_or_sees_them_all(mixer):
     try:
         field = receptive_field(net, "end", SIDE)
     except ValueError as error:
-        assert "can see is not a box" in str(error) or "mixes places" in str(error)
+        assert "can see is not a box" in str(error) or "mixes positions" in str(error)
     else:
         _, left, _, right = field.box(12, 0)
         assert left <= 0 and right >= SIDE
@@ -620,7 +620,7 @@ def test_fields_that_do_not_exist_are_refused(coursenet):
         with pytest.raises(ValueError, match="interpolate|conv_transpose2d|pixel_shuffle"):
             receptive_field(Toys(upsampled, conv(3)), "end", SIDE)
     blind = Toys(lambda x, a: a(torch.ones(1, 4)), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match="'parts.0' does not depend on the picture"):
+    with pytest.raises(ValueError, match="'parts.0' does not depend on the image"):
         receptive_field(blind, "parts.0", SIDE)
     assert torch.overrides._get_current_function_mode_stack() == []
 
