@@ -531,6 +531,7 @@ def test_torchvisions_networks_with_channels_last(architecture, layer):
     channels = {"swin_t": 192, "convnext_tiny": 768}[architecture]
     assert maps.shape == (1, channels, 8, 12)
     assert attribution.grad_cam(net, x, 3, layer, upsample=False).shape == (1, 1, 8, 12)
+    assert attribution.grad_cam(net, x, 3).shape == (1, 1, 64, 96)  # the last layer with positions, whatever it is
     assert attribution.gradient(net, x, channels - 1, layer=layer).shape == x.shape
     assert len(patches.top_patches(net, layer, x, 1).values) == channels
     with pytest.raises(ValueError, match=f"they go from 0 to {channels - 1}"):

@@ -65,11 +65,12 @@ def _maps_and_gradients(net: nn.Module, x: Tensor, label: Tensor, layer: str) ->
 def _last_with_positions(net: nn.Module, x: Tensor) -> str:
     """The last module without parts whose output is (n, c, h, w) with more than one position."""
     found: list[str] = []
-    tokens: list[str] = []
+    tokens: list[str] = []  # layers behind the last found
 
     def record(name: str, output: object) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and output[0, 0].numel() > 1:
             found.append(name)
+            tokens.clear()
         if isinstance(output, Tensor) and output.dim() == 3 and output.shape[1] > 1:
             tokens.append(name)
 
