@@ -292,17 +292,17 @@ def test_targeted_pgd_nearly_always_reaches_its_target_on_photographs(squeezenet
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"epsilon": -0.1}, ValueError, r"epsilon is in \[0, 1\] for linf, got -0.1"),
-        ({"epsilon": 8}, ValueError, r"epsilon is in \[0, 1\]"),
+        ({"epsilon": -0.1}, ValueError, r"epsilon for linf is in \[0, 1\], got -0.1"),
+        ({"epsilon": 8}, ValueError, r"epsilon for linf is in \[0, 1\], got 8"),
         ({"epsilon": float("nan")}, ValueError, "got nan"),
         ({"steps": 0}, ValueError, "steps must be at least 1, got 0"),
         ({"step_size": -1.0}, ValueError, "step_size must be at least 0"),
         ({"norm": "l1"}, ValueError, "no norm 'l1'.* choose from linf, l2"),
         ({"label": 10}, ValueError, "no class of the output with number 10: they go from 0 to 9"),
-        ({"label": torch.tensor([0, 1, 2])}, ValueError, "one int or 8 of them"),
+        ({"label": torch.tensor([0, 1, 2])}, ValueError, "one label for all, or one for each of 8 images; got 3"),
         ({"label": 0.5}, TypeError, "whole number"),
         ({"x": torch.full((1, 3, 96, 96), 2.0)}, ValueError, r"lie in \[0, 1\]"),
-        ({"x": torch.zeros(0, 3, 96, 96)}, ValueError, "no pictures"),
+        ({"x": torch.zeros(0, 3, 96, 96)}, ValueError, "no images"),
         ({"x": torch.zeros(1, 3, 96, 96, dtype=torch.uint8)}, TypeError, "float"),
     ],
 )
@@ -316,13 +316,13 @@ def test_attacks_that_have_nothing_to_do_are_refused_by_number(coursenet, seen):
     x, label = seen
     wrong = label.clone()
     wrong[[2, 5]] = (wrong[[2, 5]] + 1) % 10
-    with pytest.raises(ValueError, match="already gets wrong picture 2, 5; leave them out, or pass anyway=True"):
+    with pytest.raises(ValueError, match="already gets wrong image 2, 5; leave them out, or pass anyway=True"):
         adversarial.fgsm(coursenet, x, wrong, EPSILON)
     target = (label + 1) % 10
     target[3] = label[3]
-    with pytest.raises(ValueError, match="target is the class already given to picture 3;"):
+    with pytest.raises(ValueError, match="target is the class already given to image 3;"):
         adversarial.pgd(coursenet, x, target, EPSILON, 1, targeted=True)
-    with pytest.raises(ValueError, match="target is the class already given to picture 0"):
+    with pytest.raises(ValueError, match="target is the class already given to image 0"):
         adversarial.lbfgs(coursenet, x[:1], label[:1])
     assert adversarial.fgsm(coursenet, x, wrong, EPSILON, anyway=True).shape == x.shape
 

@@ -137,9 +137,24 @@ def test_compose_applies_in_order_and_shares_the_generator():
     assert repr(both) == "compose(jitter(4), scale(0.8, 1.2))"
 
 
-@pytest.mark.parametrize("make", [lambda: images.jitter(-1), lambda: images.scale(0, 1), lambda: images.scale(2, 1)])
-def test_bad_transforms_are_refused(make):
-    with pytest.raises(ValueError, match="takes"):
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: images.jitter(-1), ValueError, "jitter's number of pixels must be at least 0, got -1"),
+        (lambda: images.jitter(2.5), TypeError, "jitter's number of pixels is a whole number, got 2.5"),
+        (lambda: images.jitter(True), TypeError, "whole number, got True"),
+        (lambda: images.scale(0, 1), ValueError, "scale's low must be above 0, got 0"),
+        (lambda: images.scale(2, 1), ValueError, "scale's high must be at least 2, got 1"),
+        (lambda: images.scale(1, float("nan")), ValueError, "scale's high must be at least 1, got nan"),
+        (lambda: images.scale("1", 2), TypeError, "scale's low is a number, got '1'"),
+        (lambda: images.rotate(-1), ValueError, "rotate's degrees must be at least 0, got -1"),
+        (lambda: images.rotate(float("inf")), ValueError, "rotate's degrees must be at least 0, got inf"),
+        (lambda: images.rotate(True), TypeError, "rotate's degrees is a number, got True"),
+        (lambda: images.compose(images.jitter(1), 3), TypeError, r"transforms such as jitter\(4\), got 3"),
+    ],
+)
+def test_bad_transforms_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
         make()
 
 

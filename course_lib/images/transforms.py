@@ -7,11 +7,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.errors import require
+from course_lib.images.numbers import count, number
 
 
 class Transform:
-    """A random change of a picture, drawn from a torch.Generator: transform(x, generator) -> x of the same size."""
+    """A random change of images, drawn from a torch.Generator: ``transform(x, generator)`` has the size of x.
+
+    All images of a batch change alike.
+
+    Args:
+        name: What to call it in a listing.
+        function: (images (n, c, h, w), generator on the CPU) -> images of the same size.
+
+    Attributes:
+        name: The same.
+        function: The same.
+
+    Example:
+        >>> darker = Transform("darker", lambda x, generator: x * torch.rand((), generator=generator))
+        >>> darker
+        darker
+        >>> darker(torch.ones(1, 3, 8, 8), torch.Generator().manual_seed(0)).mean()
+        tensor(0.4963)
+    """
 
     def __init__(self, name: str, function: Callable[[Tensor, torch.Generator], Tensor]):
         self.name, self.function = name, function
@@ -24,8 +42,21 @@ class Transform:
 
 
 def jitter(pixels: int) -> Transform:
-    """Shift by up to `pixels` each way; what leaves on one side returns on the other (Mordvintsev 2015)."""
-    require(pixels >= 0, f"jitter takes a number of pixels >= 0, got {pixels}")
+    """Shift by a random number of pixels; what leaves on one side returns on the other.
+
+    Args:
+        pixels: The largest shift each way, at least 0. Every shift up to it, down and across, is equally likely.
+
+    Returns:
+        A transform for `minimize`.
+
+    Raises:
+        TypeError: Not a whole number.
+        ValueError: Less than 0.
+
+    Source: Mordvintsev 2015.
+    """
+    pixels = count(pixels, "jitter's number of pixels", 0)
 
     def function(x: Tensor, generator: torch.Generator) -> Tensor:
         shift = torch.randint(-pixels, pixels + 1, (2,), generator=generator).tolist()
@@ -35,8 +66,27 @@ def jitter(pixels: int) -> Transform:
 
 
 def scale(low: float, high: float) -> Transform:
-    """Zoom about the centre by a factor drawn from [low, high]; what comes in at the border is a reflection."""
-    require(0 < low <= high, f"scale takes 0 < low <= high, got {low} and {high}")
+    """Zoom about the centre by a random factor; what comes in at the border is a reflection.
+
+    Args:
+        low: The smallest factor, above 0; below 1 the image shrinks.
+        high: The largest factor, at least `low`. The factor is uniform between them.
+
+    Returns:
+        A transform for `minimize`.
+
+    Raises:
+        TypeError: Not numbers.
+        ValueError: Out of range.
+
+    Source: Olah 2017.
+
+    Example:
+        >>> scale(0.9, 1.1)
+        scale(0.9, 1.1)
+    """
+    low = number(low, "scale's low", 0, low_is_in=False)
+    high = number(high, "scale's high", low)
 
     def function(x: Tensor, generator: torch.Generator) -> Tensor:
         factor = low + (high - low) * float(torch.rand((), generator=generator))
@@ -46,11 +96,25 @@ def scale(low: float, high: float) -> Transform:
 
 
 def rotate(degrees: float) -> Transform:
-    """Turn about the centre by up to `degrees` either way; what comes in at the corners is a reflection."""
+    """Turn about the centre by a random angle; what comes in at the corners is a reflection.
+
+    Args:
+        degrees: The largest angle either way, at least 0. The angle is uniform up to it.
+
+    Returns:
+        A transform for `minimize`.
+
+    Raises:
+        TypeError: Not a number.
+        ValueError: Less than 0.
+
+    Source: Olah 2017.
+    """
+    degrees = number(degrees, "rotate's degrees", 0)
 
     def function(x: Tensor, generator: torch.Generator) -> Tensor:
         angle = math.radians(degrees * (2 * float(torch.rand((), generator=generator)) - 1))
-        aspect = x.shape[2] / x.shape[3]
+        aspect = x.shape[2] / x.shape[3]  # the grid goes from -1 to 1 along either side, whatever its length
         cos, sin = math.cos(angle), math.sin(angle)
         return _warp(x, [[cos, -sin * aspect], [sin / aspect, cos]])
 
@@ -58,14 +122,31 @@ def rotate(degrees: float) -> Transform:
 
 
 def _warp(x: Tensor, matrix: list[list[float]]) -> Tensor:
-    """Sample x where the 2 x 2 matrix sends each place (in coordinates from -1 to 1), bilinearly."""
+    """Sample x where the 2 x 2 matrix sends each position (in coordinates from -1 to 1), bilinearly."""
     theta = torch.tensor([[*row, 0.0] for row in matrix]).to(x).expand(len(x), 2, 3)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
 def compose(*transforms: Transform) -> Transform:
-    """One transform after the other."""
+    """One transform after the other, all drawn from the one generator.
+
+    Args:
+        transforms: The first is applied first; none changes nothing.
+
+    Returns:
+        A transform for `minimize`.
+
+    Raises:
+        TypeError: Something that is no `Transform`.
+
+    Example:
+        >>> compose(jitter(8), scale(0.9, 1.1), rotate(5), jitter(4))
+        compose(jitter(8), scale(0.9, 1.1), rotate(5), jitter(4))
+    """
+    for transform in transforms:
+        if not isinstance(transform, Transform):
+            raise TypeError(f"compose takes transforms such as jitter(4), got {transform!r}")
 
     def function(x: Tensor, generator: torch.Generator) -> Tensor:
         for transform in transforms:
