@@ -191,7 +191,7 @@ def lbfgs(
         x = _in_range(net, x)
         _check_goal(net, x, targets, targeted=True, anyway=False)
         found = [_smallest(net, x[i : i + 1], int(targets[i]), weight, searches, steps) for i in range(len(x))]
-    return torch.cat(found)
+        return torch.cat(found)
 
 
 def _smallest(net: nn.Module, x: Tensor, target: int, weight: float, searches: int, steps: int) -> Tensor:

@@ -59,9 +59,9 @@ def evolve(
         raise TypeError(f"elites are a torch tensor (n, ...), got {type(elites).__name__}")
     require(elites.dim() > 0 and len(elites) > 0, f"elites are at least one genome, got {tuple(elites.shape)}")
     device = device_of(unwrapped(net))
-    elites = plain(elites).cpu().clone()
     enough = math.log(confidence) if confidence else -math.inf
     with ready(net, develop(elites.to(device)), targets) as (net, _, wanted), torch.no_grad():
+        elites = plain(elites).cpu().clone()
 
         def fitness(genomes: Tensor) -> Tensor:  # (genomes, targets)
             logits = inputs.logits(net, develop(genomes.to(device)))

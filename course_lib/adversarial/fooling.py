@@ -84,7 +84,7 @@ def fooling_image(
     noise = torch.rand(len(targets), 3, side, side, generator=generator)
     if method == "evolution":
         return evolve(net, targets, noise, lambda pixels: pixels.to(like), mutate_pixels, confidence, steps, generator)
-    with ready(net, noise.to(like), targets) as (_, _, targets):
+    with ready(net, noise.to(like), target) as (_, _, targets):
         unknown_image = Pixels(noise.to(like.device, torch.promote_types(like.dtype, torch.float32)))
         # half precision would lose the steps of Adam, so only what the network sees is in it
         found = minimize(net, cross_entropy("", targets), unknown_image, transform=lambda x: x.to(like), steps=steps)
