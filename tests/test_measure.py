@@ -99,7 +99,7 @@ def test_explained_does_not_depend_on_scale_offset_or_the_names_of_kinds(generat
 def test_factors_that_explain_nothing_are_refused():
     values = torch.rand(6, 2)
     for factor in (torch.zeros(6).long(), torch.arange(6)):
-        with pytest.raises(ValueError, match="at least 2 kinds and fewer than pictures"):
+        with pytest.raises(ValueError, match="at least 2 classes and fewer than images"):
             measure.explained(values, factor)
     with pytest.raises(ValueError, match="5 factors for"):
         measure.explained(values, torch.arange(5))
@@ -184,9 +184,9 @@ def test_orientation_energy_equals_its_formula_in_numpy():
 def test_empty_filters_give_numbers_and_other_shapes_are_refused():
     assert measure.orientation_energy(torch.zeros(1, 3, 5, 5)).tolist() == [0]
     assert torch.isfinite(measure.colour_energy(torch.zeros(1, 3, 5, 5))).all()
-    with pytest.raises(ValueError, match=r"filters are \(n, 3, h, w\), got \(2, 4, 5, 5\)"):
+    with pytest.raises(ValueError, match=r"filters have shape \(n, 3, h, w\), got \(2, 4, 5, 5\)"):
         measure.colour_energy(torch.zeros(2, 4, 5, 5))
-    with pytest.raises(ValueError, match=r"filters are \(n, c, h, w\), got \(5, 5\)"):
+    with pytest.raises(ValueError, match=r"filters have shape \(n, c, h, w\), got \(5, 5\)"):
         measure.orientation_energy(torch.zeros(5, 5))
 
 

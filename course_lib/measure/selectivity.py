@@ -1,49 +1,100 @@
-"""What a unit or a filter holds."""
+"""What a unit or a filter responds to."""
 
 import torch
 from torch import Tensor
 
 from course_lib.errors import require
+from course_lib.measure.values import Values, finite, real
 
 
-def explained(values: Tensor, factor: Tensor) -> Tensor:
-    """Share of the variance of each unit's values (n, c) that a factor (n,) of whole numbers explains: (c,), at most 1.
+def explained(values: Values, factor: Values) -> Tensor:
+    """Share of the variance of a unit's values that a factor explains, without the share that it would by accident.
 
-    epsilon^2 = 1 - (SS_within / (n - k)) / (SS_total / (n - 1)) over the k kinds of the factor (Kelley 1935): 0 on
-    average for a unit that knows nothing of it, where the plain share SS_between / SS_total would be (k - 1) / (n - 1).
-    A unit that never changes gets 0.
+    ``epsilon^2 = 1 - (SS_within / (n - k)) / (SS_total / (n - 1))`` over the k classes of the factor: 0 on average for
+    a unit that knows nothing of it, where the plain share SS_between / SS_total would be (k - 1) / (n - 1).
+
+    Args:
+        values: (n, c), the values of c units for n images.
+        factor: (n,), the class of each image, whole numbers; 2 to n - 1 different ones.
+
+    Returns:
+        (c,) float64, at most 1, and a little below 0 now and then; 0 for a unit that never changes.
+
+    Raises:
+        TypeError: Something else than numbers.
+        ValueError: Shapes that do not fit, fewer than 2 classes or one for each image, a factor that is no whole
+            numbers, values that are not finite.
+
+    Source: Kelley 1935. Deviation: none.
+
+    Example:
+        >>> explained([[0.0], [1.0], [4.0], [5.0]], [7, 7, 9, 9])  # 31 / 34
+        tensor([0.9118], dtype=torch.float64)
     """
-    require(values.dim() == 2 and factor.shape == values.shape[:1], f"{len(factor)} factors for {tuple(values.shape)}")
-    kinds, kind = factor.unique(return_inverse=True)
-    n, k = len(values), len(kinds)
-    require(1 < k < n, f"a factor needs at least 2 kinds and fewer than pictures, got {k} for {n}")
+    values, factor = real(values, "values", "(n, c)", (2,)), finite(factor, "factors", "(n,)", (1,))
+    whole = not factor.is_floating_point() or bool((factor == factor.round()).all())
+    require(whole, "a factor is whole numbers, one for each class; sort its values into classes first")
+    require(len(factor) == len(values), f"{len(factor)} factors for {tuple(values.shape)}")
+    classes, member = torch.unique(factor.to(values.device), return_inverse=True)
+    n, k = len(values), len(classes)
+    require(1 < k < n, f"a factor needs at least 2 classes and fewer than images, got {k} for {n}")
     values = values.double()
-    means = torch.stack([values[kind == i].mean(0) for i in range(k)])  # (k, c)
-    within, total = ((values - mean).square().sum(0) for mean in (means[kind], values.mean(0)))
+    means = torch.stack([values[member == i].mean(0) for i in range(k)])  # (k, c)
+    within, total = ((values - mean).square().sum(0) for mean in (means[member], values.mean(0)))
     return torch.where(total > 0, 1 - (within / (n - k)) / (total / (n - 1)).clamp(min=1e-30), 0.0)
 
 
-def colour_energy(filters: Tensor) -> Tensor:
-    """Share of the squared weights of RGB filters (n, 3, h, w) that is colour and not grey: (n,) in [0, 1].
+def colour_energy(filters: Values) -> Tensor:
+    """Share of the squared weights of RGB filters that is colour and not grey: ``1 - 3 |mean over RGB|^2 / |w|^2``.
 
-    1 - 3 |mean over RGB|^2 / |w|^2. A grey or an empty filter has 0, independent random weights 2/3 on average.
+    Args:
+        filters: (n, 3, h, w), the weights of a first convolution.
+
+    Returns:
+        (n,) in [0, 1]: 0 for a grey or an empty filter, 2/3 on average for independent random weights.
+
+    Raises:
+        ValueError: Another shape, or weights that are not finite.
+
+    Example:
+        >>> mixes = torch.tensor([[1.0, 1, 1], [1, 0, 0], [1, -1, 0]])  # grey, red, red against green
+        >>> colour_energy(mixes[:, :, None, None].expand(3, 3, 5, 5))
+        tensor([0.0000, 0.6667, 1.0000])
     """
-    require(filters.dim() == 4 and filters.shape[1] == 3, f"filters are (n, 3, h, w), got {tuple(filters.shape)}")
+    filters = real(filters, "filters", "(n, 3, h, w)", (4,))
+    require(filters.shape[1] == 3, f"filters have shape (n, 3, h, w), got {tuple(filters.shape)}")
     colour = (filters - filters.mean(1, keepdim=True)).square().sum((1, 2, 3))  # what is left without the grey
     return colour / filters.square().sum((1, 2, 3)).clamp(min=1e-30)
 
 
-def orientation_energy(filters: Tensor) -> Tensor:
-    """How much the spectrum of filters (n, c, h, w) lies along one direction: (n,) in [0, 1].
+def orientation_energy(filters: Values) -> Tensor:
+    """How much the spectrum of a filter lies along one direction: ``|sum P exp(2 i theta)| / sum P``.
 
-    |sum P exp(2 i theta)| / sum P over spatial frequencies between 0 and Nyquist, P the power and theta the direction:
-    near 1 for a grating, above 1/2 for a step, 0 for a blob and, but for chance, for noise.
+    The sums are over spatial frequencies between 0 and Nyquist, P the power and theta the direction.
+
+    Args:
+        filters: (n, c, h, w), any number of channels.
+
+    Returns:
+        (n,) in [0, 1]: near 1 for a grating, above 1/2 for a step, 0 for a blob, near 0 for noise; 0 for an empty one.
+
+    Raises:
+        ValueError: Another shape, or weights that are not finite.
+
+    Source: The orientation tensor of Bigün and Granlund 1987, summed over the spectrum. Deviation: frequencies outside
+    a full circle are left out, so that no direction has more of them.
+
+    Example:
+        >>> wave = torch.sin(torch.arange(15.0)).expand(1, 1, 15, 15)
+        >>> [round(float(orientation_energy(filters)), 1) for filters in (wave, wave + wave.mT)]
+        [0.9, 0.0]
     """
-    require(filters.dim() == 4, f"filters are (n, c, h, w), got {tuple(filters.shape)}")
+    filters = real(filters, "filters", "(n, c, h, w)", (4,))
     side = 64  # zero-padded: a small filter has few frequencies of its own
     power = torch.fft.fft2(filters, s=(side, side)).abs().square().sum(1)  # (n, side, side)
     f = torch.fft.fftfreq(side, device=filters.device)
     radius, theta = (f[:, None] ** 2 + f**2).sqrt(), torch.atan2(f[:, None].expand(side, side), f.expand(side, side))
     power = power * ((radius > 0) & (radius < 0.5))  # a full circle, so that no direction has more frequencies
     turned = (power * torch.exp(2j * theta)).sum((1, 2)).abs()
-    return turned / power.sum((1, 2)).clamp(min=1e-30)
+    along: Tensor = turned / power.sum((1, 2)).clamp(min=1e-30)
+    return along
