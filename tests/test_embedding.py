@@ -12,8 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
-from course_lib import embedding
-from course_lib.embedding import codes, grid, nearest, pca, place, skip_gram, tsne
+from course_lib.embedding import codes, grid, nearest, neighbours, pca, place, skip_gram, tsne
 from course_lib.taps import Taps
 
 # ---------------------------------------------------------------- codes
@@ -183,7 +182,7 @@ def test_broken_files_are_named_or_left_out(pictures, tmp_path, to_file):
 def test_nothing_but_broken_files_is_refused(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match="no picture could be read"):
+    with pytest.raises(ValueError, match="no image could be read"):
         codes(Small(), "conv", tmp_path, skip_broken=True, progress=False)
 
 
@@ -219,7 +218,7 @@ RESOLVED = {"cosine": {"plain", "float64", "offset, float64"}, "l2": {"plain", "
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_nearest_equals_brute_force(shape, kind, metric, generator, monkeypatch):
-    monkeypatch.setattr(embedding, "BLOCK", 64)
+    monkeypatch.setattr(neighbours, "BLOCK", 64)
     n, d, q, k = shape
     table, queries = KINDS[kind](n, d, generator), KINDS[kind](q, d, generator)
     values, indices = nearest(table, queries, k, metric)
@@ -291,7 +290,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_the_table_of_all_distances_is_never_whole(metric, generator, monkeypatch):
-    monkeypatch.setattr(embedding, "BLOCK", 64)
+    monkeypatch.setattr(neighbours, "BLOCK", 64)
     table, queries = torch.randn(5000, 8, generator=generator), torch.randn(50, 8, generator=generator)
     with Largest() as mode:
         nearest(table, queries, 3, metric)
@@ -314,7 +313,7 @@ def test_what_has_no_neighbours_is_refused(generator):
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_codes_that_are_not_finite_are_named(metric, bad, generator, monkeypatch):
-    monkeypatch.setattr(embedding, "BLOCK", 8)
+    monkeypatch.setattr(neighbours, "BLOCK", 8)
     table = torch.randn(30, 4, generator=generator)
     table[[7, 21], 2] = bad
     with pytest.raises(ValueError, match="2 of 30 codes are not finite, in rows 7, 21"):

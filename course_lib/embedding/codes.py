@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from course_lib.data import Pictures, batches, count
 from course_lib.embedding.table import BLOCK
 from course_lib.errors import require
+from course_lib.inputs import check_batch, device_of, plain
 from course_lib.taps import Taps
 
 
-@torch.no_grad()
 def codes(
     net: nn.Module,
     layer: str,
@@ -25,40 +25,86 @@ def codes(
     skip_broken: bool = False,
     progress: bool = True,
 ) -> Tensor:
-    """What a layer answers to each picture, flattened: (n, d) float32 on the CPU.
+    """What a layer outputs for each image, flattened: its code.
 
-    images: a tensor (n, 3, h, w), a folder, a list of files, or a Dataset; walked in batches, in constant memory.
-    size: to which files are resized, by default the network's image_size.
-    out: a .npy file to fill instead of memory; the tensor that comes back is mapped from it. Rows that are not done
-        yet hold NaN, so the same call after an interruption goes on where it stopped. The first batch is always
-        computed, and must agree with what the file holds.
-    skip_broken: leave files that cannot be read out, with a warning; their rows are NaN, so that row i stays file i.
+    Args:
+        net: Any network; it is evaluated, whatever mode it is in.
+        layer: Name as in `net.layers`; "" is the output.
+        images: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset; walked in batches, in constant memory,
+            and brought to the network's device and dtype.
+        size: Side to which files are resized, by default the network's image_size, or 224.
+        batch: Number of images that run at a time.
+        out: A .npy file to fill instead of memory; the tensor that comes back is mapped from it. Rows that are not done
+            yet hold NaN, so the same call after an interruption goes on where it stopped. The first batch is always
+            computed, and must agree with what the file holds.
+        skip_broken: Leave out files that cannot be read, with a warning; their rows are NaN, so that row i stays
+            file i.
+        progress: Whether a run that lasts shows a bar.
 
-    Raises ValueError for an unknown layer, a broken file, or an `out` that holds other codes.
+    Returns:
+        (n, d) float32 on the CPU; maps are flattened channel by channel.
+
+    Raises:
+        TypeError: `net` is no module, or `images` are of a type that cannot be walked.
+        ValueError: An unknown layer, a broken file, images that the network cannot take, an output that is not one code
+            an image or not finite, or an `out` that holds other codes.
+
+    Example:
+        >>> from course_lib import models, world
+        >>> codes(models.load("coursenet"), "fc7", world.draw(3).images).shape
+        torch.Size([3, 256])
     """
-    taps, device = Taps(net, layer), next(net.parameters()).device
+    taps = Taps(net, layer)
     options: dict[str, Any] = {
-        "size": size or getattr(net, "image_size", 224),
+        "size": size or getattr(taps.net, "image_size", 224),
         "batch": batch,
         "skip_broken": skip_broken,
     }
+    with torch.inference_mode(False), torch.no_grad():
+        n = count(images)
+        walk = ((rows, _codes(taps, x)) for rows, x in batches(images, **options, progress=False))
+        rows, first = next(walk, ([], None))
+        if first is None:
+            raise ValueError("no image could be read")
+        table = torch.full((n, first.shape[1]), torch.nan) if out is None else _file(Path(out), n, first.shape[1])
+        stored = table[rows]
+        agree = stored.isnan() | torch.isclose(stored, first, rtol=1e-3, atol=1e-4 * float(first.abs().max()))
+        require(
+            bool(agree.all()), f"{out} holds other codes than those of layer {layer!r}; remove it or name another file"
+        )
+        table[rows] = first
 
-    def answers(pictures: Tensor) -> Tensor:
-        return taps(pictures.to(device))[layer].flatten(1).float().cpu()
-
-    n = count(images)
-    rows, first = next(((rows, answers(x)) for rows, x in batches(images, **options, progress=False)), ([], None))
-    if first is None:
-        raise ValueError("no picture could be read")
-    table = torch.full((n, first.shape[1]), torch.nan) if out is None else _file(Path(out), n, first.shape[1])
-    stored = table[rows]
-    agree = stored.isnan() | torch.isclose(stored, first, rtol=1e-3, atol=1e-4 * float(first.abs().max()))
-    require(bool(agree.all()), f"{out} holds other codes than those of layer {layer!r}; remove it or name another file")
-    table[rows] = first
-
-    for rows, x in batches(images, **options, start=_unfinished(table), progress=progress):
-        table[rows] = answers(x)
+        for rows, x in batches(images, **options, start=_unfinished(table), progress=progress):
+            table[rows] = _codes(taps, x)
     return table
+
+
+def _codes(taps: Taps, x: Tensor) -> Tensor:
+    """The codes of one batch, (b, d)."""
+    (layer,) = taps.layers
+    a = taps(as_taken(taps.net, x))[layer]
+    require(a.dim() > 0 and len(a) == len(x), f"layer {layer!r} outputs {tuple(a.shape)} for {len(x)} images")
+    found: Tensor = a.reshape(len(a), -1).float().cpu()
+    require(bool(found.isfinite().all()), f"layer {layer!r} outputs values that are not finite")
+    return found
+
+
+def as_taken(net: nn.Module, x: Tensor) -> Tensor:
+    """Images as a network takes them: on its device and in its dtype, without a history.
+
+    Args:
+        net: Any network.
+        x: (n, 3, h, w), floating; files and datasets come in float32 on the CPU.
+
+    Raises:
+        TypeError: Images that are not floating.
+        ValueError: Images that the network cannot take.
+    """
+    if isinstance(x, Tensor) and x.is_floating_point():
+        like = next((p for p in net.parameters() if p.is_floating_point()), None)
+        x = plain(x.to(device_of(net)) if like is None else x.to(like))
+    check_batch(net, x)
+    return x
 
 
 def _unfinished(table: Tensor) -> int:

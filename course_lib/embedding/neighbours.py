@@ -10,13 +10,29 @@ METRICS = ("cosine", "l2", "euclidean")
 
 
 def nearest(codes: Tensor, query: Tensor, k: int, metric: str = "cosine") -> tuple[Tensor, Tensor]:
-    """The k codes nearest to each query: (values, indices), each (q, k), nearest first; (k,) for one query (d,).
+    """The k codes nearest to each query, nearest first.
 
-    codes: (n, d). query: (q, d). metric: "cosine", whose values are similarities <a, b> / |a| |b| in [-1, 1], or "l2"
-    ("euclidean"), whose values are distances |a - b|. A query that is itself among the codes is its own first
-    neighbour. Exact; codes are compared in blocks, so the (q, n) table of distances is never whole in memory.
+    Exact; codes are compared in blocks, so the (q, n) table of distances is never whole in memory. A query that is
+    itself among the codes is its own first neighbour.
 
-    Raises ValueError for k outside 1 ... n, codes that are not finite, a zero code (cosine), another metric.
+    Args:
+        codes: (n, d), finite; they may be mapped from a file.
+        query: (q, d), or (d,) for one query.
+        k: Number of neighbours, from 1 to n.
+        metric: "cosine", whose values are similarities ``<a, b> / (|a| |b|)``, or "l2" ("euclidean"), whose values are
+            distances ``|a - b|``.
+
+    Returns:
+        (values, indices), each (q, k), or (k,) for one query: similarities in [-1, 1] that fall, or distances that
+        rise, and the rows of the codes.
+
+    Raises:
+        ValueError: k out of range, another metric, another shape, codes or queries that are not finite, and for the
+            cosine a code or query that is zero.
+
+    Example:
+        >>> nearest(torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([0.0, 2.0]), 2)
+        (tensor([1.0000, 0.8000]), tensor([1, 0]))
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
