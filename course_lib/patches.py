@@ -9,18 +9,23 @@ from torch import Tensor, nn
 
 from course_lib.attribution import gradient
 from course_lib.data import Pictures, batches, count, pick
+from course_lib.embedding.codes import as_taken
 from course_lib.errors import require
-from course_lib.inputs import check_range, whole
+from course_lib.inputs import Label, check_range, whole
 from course_lib.taps import ReceptiveField, Taps, receptive_field
+
+__all__ = ["TopPatches", "crops", "gradients", "top_patches"]
 
 
 @dataclass(frozen=True)
 class TopPatches:
-    """The k pictures that excite each of c channels most, best first.
+    """The k images that excite each of c channels most, best first.
 
-    values: (c, k), the channel's largest activation in that picture. index: (c, k), the number of the picture.
-    boxes: (c, k, 4) int64, (top, left, bottom, right) of what the most excited unit sees, in pixels of the picture,
-    half open. A box may hang over the border, where the network sees padding.
+    Attributes:
+        values: (c, k), the channel's largest activation in that image.
+        index: (c, k) int64, the number of the image.
+        boxes: (c, k, 4) int64, (top, left, bottom, right) of what the most excited unit sees, in pixels of the image,
+            half open. A box may hang over the border, where the network sees padding.
     """
 
     values: Tensor
@@ -28,7 +33,6 @@ class TopPatches:
     boxes: Tensor
 
 
-@torch.no_grad()
 def top_patches(
     net: nn.Module,
     layer: str,
@@ -40,40 +44,69 @@ def top_patches(
     skip_broken: bool = False,
     progress: bool = True,
 ) -> TopPatches:
-    """For every channel of a layer, the k pictures with the largest activation, and where in them (Zeiler 2014).
+    """For every channel of a layer, the k images with the largest activation, and where in them.
 
-    One patch a picture, at the place of its maximum; equal activations go to the earlier picture, and within it to the
-    earlier place. images: a tensor (n, 3, h, w), a folder, a list of files, or a Dataset, all of one size, walked once
-    in constant memory. size: to which files are resized, by default the network's image_size. A fully connected unit
-    sees the whole picture.
+    One patch an image, at the position of its maximum; equal activations go to the earlier image, and within it to the
+    earlier position, row by row.
 
-    Raises ValueError for an unknown layer, k < 1 or more than the pictures, or a broken file (left out, with a
-    warning, if skip_broken).
+    Args:
+        net: Any network; it is evaluated, whatever mode it is in.
+        layer: Name as in `net.layers`. A fully connected unit sees the whole image.
+        images: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset, all of one size; walked once, in
+            constant memory, and brought to the network's device and dtype.
+        k: Number of patches for each channel, from 1 to the number of images.
+        size: Side to which files are resized, by default the network's image_size, or 224.
+        batch: Number of images that run at a time.
+        skip_broken: Leave out files that cannot be read, with a warning.
+        progress: Whether a run that lasts shows a bar.
+
+    Returns:
+        Values, numbers of images and boxes, on the CPU.
+
+    Raises:
+        TypeError: `net` is no module, or `images` are of a type that cannot be walked.
+        ValueError: An unknown layer, one whose output is neither a row nor a map for each channel, or not finite; k out
+            of range; a broken file; images that the network cannot take, or of several sizes.
+
+    Source: Zeiler and Fergus 2014. Deviation: none.
+
+    Example:
+        >>> from course_lib import models, world
+        >>> found = top_patches(models.load("coursenet"), "conv3", world.draw(12).images, 4)
+        >>> tuple(found.values.shape), tuple(found.boxes.shape)
+        ((96, 4), (96, 4, 4))
     """
-    require(1 <= k <= count(images), f"k must be from 1 to the number of pictures, {count(images)}, got {k}")
-    taps, device = Taps(net, layer), next(net.parameters()).device
-    side = size or getattr(net, "image_size", 224)
-    best: tuple[Tensor, ...] = ()  # values, places, numbers of pictures, each (k, channels)
-    sides: set[tuple[int, ...]] = set()
-    for numbers, pictures in batches(images, side, batch, skip_broken=skip_broken, progress=progress):
-        a = taps(pictures.to(device))[layer]
-        require(
-            a.dim() in (2, 4), f"layer {layer!r} answers {tuple(a.shape)}, which is neither a row nor a map a channel"
-        )
-        maps = a if a.dim() == 4 else a[:, :, None, None]
-        values, places = (found[..., 0, 0] for found in F.adaptive_max_pool2d(maps, 1, return_indices=True))  # (b, c)
-        found = values, places, torch.tensor(numbers, device=device)[:, None].expand_as(places)
-        best = _best(k, [torch.cat(pair) for pair in zip(best, found, strict=True)] if best else found)
-        sides.add((*pictures.shape[2:], *maps.shape[2:]))
-    readable = len(best[0]) if best else 0
-    require(readable == k, f"only {readable} pictures could be read, and k is {k}")
-    require(len(sides) == 1, "the pictures differ in size from batch to batch; give one size")
-    values, places, index = (table.mT.cpu() for table in best)
-    require(bool(values.isfinite().all()), f"layer {layer!r} answers with values that are not finite")
-    height, width, _, across = sides.pop()
-    return TopPatches(
-        values, index, _boxes(receptive_field(net, layer, (height, width)), places, across, (height, width))
-    )
+    n = count(images)
+    require(isinstance(k, int) and 1 <= k <= n, f"k must be from 1 to the number of images, {n}, got {k}")
+    taps = Taps(net, layer)
+    side = size or getattr(taps.net, "image_size", 224)
+    best: tuple[Tensor, ...] = ()  # values, positions, numbers of images, each (k, channels)
+    sizes: set[tuple[int, ...]] = set()
+    with torch.inference_mode(False), torch.no_grad():
+        for numbers, x in batches(images, side, batch, skip_broken=skip_broken, progress=progress):
+            maps = _maps(taps, as_taken(taps.net, x))
+            values, positions = (found[..., 0, 0] for found in F.adaptive_max_pool2d(maps, 1, return_indices=True))
+            found = values, positions, torch.tensor(numbers, device=maps.device)[:, None].expand_as(positions)  # (b, c)
+            best = _best(k, [torch.cat(pair) for pair in zip(best, found, strict=True)] if best else found)
+            sizes.add((*x.shape[2:], *maps.shape[2:]))
+        readable = len(best[0]) if best else 0
+        require(readable == k, f"only {readable} images could be read, and k is {k}")
+        require(len(sizes) == 1, "the images differ in size from batch to batch; give one size")
+        values, positions, index = (table.mT.cpu() for table in best)
+        require(bool(values.isfinite().all()), f"layer {layer!r} outputs values that are not finite")
+        height, width, _, across = sizes.pop()
+        field = receptive_field(taps.net, layer, (height, width))
+        return TopPatches(values, index, _boxes(field, positions, across, (height, width)))
+
+
+def _maps(taps: Taps, x: Tensor) -> Tensor:
+    """The maps of a layer, (b, c, h, w), in float32 at least; a fully connected unit has a map of one position."""
+    (layer,) = taps.layers
+    a = taps(x)[layer]
+    row_or_map = a.dim() in (2, 4) and len(a) == len(x)
+    require(row_or_map, f"layer {layer!r} outputs {tuple(a.shape)}, which is neither a row nor a map a channel")
+    maps: Tensor = a if a.dim() == 4 else a[:, :, None, None]
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def _best(k: int, candidates: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -82,12 +115,12 @@ def _best(k: int, candidates: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(table.gather(0, order) for table in candidates)
 
 
-def _boxes(field: ReceptiveField, places: Tensor, across: int, size: tuple[int, int]) -> Tensor:
-    """What the units at these places of a map `across` wide see: (..., 4)."""
+def _boxes(field: ReceptiveField, positions: Tensor, across: int, size: tuple[int, int]) -> Tensor:
+    """What the units at these positions of a map `across` wide see: (..., 4)."""
     if field.stride in (0, (0, 0)):
-        return torch.tensor((0, 0, *size)).expand(*places.shape, 4)
-    first, second = (torch.tensor(field.box(*place)) for place in ((0, 0), (1, 1)))
-    rows, columns = places // across, places % across
+        return torch.tensor((0, 0, *size)).expand(*positions.shape, 4)
+    first, second = (torch.tensor(field.box(*position)) for position in ((0, 0), (1, 1)))
+    rows, columns = positions // across, positions % across
     steps = torch.stack([rows, columns, rows, columns], -1)
     return first + steps * (second - first)
 
@@ -101,16 +134,34 @@ def crops(
     size: int | None = 224,
     fill: float = 0.8,
 ) -> Tensor:
-    """The patches of one channel as pictures (k, 3, h, w), cut out of the images that `top_patches` saw.
+    """The patches of one channel, cut out of the images that `top_patches` saw.
 
-    ranks: which of the k, by default all. size: to which files are resized, the same as for `top_patches`. fill: grey
-    value of what lies beyond the border.
+    Args:
+        found: From `top_patches`.
+        images: The same images.
+        channel: Number of the channel.
+        ranks: Which of the k, 0 for the best; by default all.
+        size: Side to which files are resized, the same as for `top_patches`.
+        fill: Grey value of what lies beyond the border.
+
+    Returns:
+        (k, 3, h, w) in [0, 1], as large as what a unit sees.
+
+    Raises:
+        TypeError: A channel that is no whole number.
+        ValueError: A channel or rank that is not there, or fewer images than `top_patches` saw.
+
+    Example:
+        >>> from course_lib import models, world
+        >>> images = world.draw(12).images
+        >>> crops(top_patches(models.load("coursenet"), "conv3", images, 4), images, 7).shape
+        torch.Size([4, 3, 51, 51])
     """
-    pictures, boxes = _chosen(found, images, channel, ranks, size)
-    return torch.stack([_crop(x, box, fill) for x, box in zip(pictures, boxes, strict=True)])
+    chosen, boxes = _chosen(found, images, channel, ranks, size)
+    return torch.stack([_crop(x, box, fill) for x, box in zip(chosen, boxes, strict=True)])
 
 
-def slopes(
+def gradients(
     net: nn.Module,
     layer: str,
     found: TopPatches,
@@ -122,29 +173,62 @@ def slopes(
     size: int | None = None,
     fill: float = 0.0,
 ) -> Tensor:
-    """What in each patch of a channel excites it: signed gradients (k, 3, h, w) of its best unit, cropped alike.
+    """What in each patch of a channel excites it: the gradient of its most active unit, cropped as by `crops`.
 
-    rule: how ReLUs pass the gradient back; "guided" gives the rows of Springenberg 2015, figure 3. ranks, size and
-    fill as in `crops`.
+    Args:
+        net: As in `top_patches`.
+        layer: As in `top_patches`.
+        found: From `top_patches`.
+        images: As in `crops`.
+        channel: As in `crops`.
+        rule: What every ReLU passes back: "gradient", "guided" or "deconvnet" (see `taps.relu_backward`); "guided"
+            gives the rows of Springenberg 2015, figure 3.
+        ranks: As in `crops`.
+        size: Side to which files are resized, by default the network's image_size, or 224.
+        fill: Value of what lies beyond the border.
+
+    Returns:
+        (k, 3, h, w), signed, on the CPU.
+
+    Raises:
+        TypeError: As `crops`.
+        ValueError: As `crops`, and a rule that the network has no use for.
+
+    Source: Springenberg 2015. Deviation: none.
+
+    Example:
+        >>> from course_lib import models, world
+        >>> net, images = models.load("coursenet"), world.draw(12).images
+        >>> gradients(net, "conv3", top_patches(net, "conv3", images, 4), images, 7).shape
+        torch.Size([4, 3, 51, 51])
     """
-    pictures, boxes = _chosen(found, images, channel, ranks, size or getattr(net, "image_size", 224))
-    device, taps = next(net.parameters()).device, Taps(net, layer)
+    taps = Taps(net, layer)
+    chosen, boxes = _chosen(found, images, channel, ranks, size or getattr(taps.net, "image_size", 224))
     cut = []
-    for x, box in zip(pictures.to(device)[:, None], boxes, strict=True):
-        with torch.no_grad():
-            unit = taps(x)[layer][0, channel]  # () or (h, w)
-        at = None if unit.dim() == 0 else divmod(int(unit.argmax()), unit.shape[1])
-        cut.append(_crop(gradient(net, x, channel, rule, layer=layer, at=at)[0], box, fill))
+    with torch.inference_mode(False):
+        for x, box in zip(as_taken(taps.net, chosen)[:, None], boxes, strict=True):
+            with torch.no_grad():
+                unit = _maps(taps, x)[0, channel]  # (h, w)
+            at = None if unit.shape == (1, 1) else divmod(int(unit.argmax()), unit.shape[1])
+            cut.append(_crop(gradient(taps.net, x, channel, rule, layer=layer, at=at)[0], box, fill))
     return torch.stack(cut).cpu()
 
 
 def _chosen(
-    found: TopPatches, images: Pictures, channel: int, ranks: Sequence[int] | None, size: int | None
+    found: TopPatches, images: Pictures, channel: Label, ranks: Sequence[int] | None, size: int | None
 ) -> tuple[Tensor, list[list[int]]]:
-    """The pictures of these patches, and their boxes."""
-    check_range(whole(channel, "channel"), len(found.values), "channel")
-    rows = slice(None) if ranks is None else list(ranks)
-    return pick(images, found.index[channel][rows].tolist(), size), found.boxes[channel][rows].tolist()
+    """The images of these patches, and their boxes."""
+    number = whole(channel, "channel")
+    require(isinstance(number, int), f"the channel is one int, got {channel!r}")
+    check_range(number, len(found.values), "channel")
+    k = found.values.shape[1]
+    rows = list(range(k) if ranks is None else ranks)
+    for rank in rows:
+        check_range(whole(rank, "rank"), k, "rank")
+    index = found.index[number][rows].tolist()
+    n = count(images)
+    require(max(index) < n, f"the patches are of other images: number {max(index)} is missing among {n}")
+    return pick(images, index, size), found.boxes[number][rows].tolist()
 
 
 def _crop(x: Tensor, box: list[int], fill: float) -> Tensor:

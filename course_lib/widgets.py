@@ -17,7 +17,7 @@ from course_lib.errors import unknown
 from course_lib.images import jitter
 from course_lib.inputs import check_range, whole
 from course_lib.models import Network
-from course_lib.patches import TopPatches, crops, slopes, top_patches
+from course_lib.patches import TopPatches, crops, gradients, top_patches
 from course_lib.recipes import maximize_activation
 from course_lib.taps import Taps, receptive_field
 
@@ -120,7 +120,7 @@ class Explorer(ipywidgets.VBox):
             self.tops[layer] = top_patches(self.net, layer, self.images, 9, progress=False)
         size, unit = self.net.image_size, f"channel {channel} of {layer}"
         top = crops(self.tops[layer], self.images, channel, size=size)
-        guided = plotting.gradient_picture(slopes(self.net, layer, self.tops[layer], self.images, channel))
+        guided = plotting.gradient_picture(gradients(self.net, layer, self.tops[layer], self.images, channel))
         preferred = plotting.sheet(self._preferred(layer, channel), 1, side=SIDE, gap=0)
         self.units[layer, channel] = [
             _figure(

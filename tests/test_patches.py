@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
 from course_lib import attribution, patches, world
-from course_lib.patches import crops, slopes, top_patches
+from course_lib.patches import crops, gradients, top_patches
 from course_lib.taps import Taps, receptive_field
 
 BATCH = 16
@@ -214,16 +214,16 @@ def test_crops_show_the_picture_inside_and_the_fill_beyond_the_border():
 
 def test_some_ranks_are_those_of_all(coursenet, many):
     found = top_patches(coursenet, "conv3", many[:30], 5, progress=False)
-    everything = crops(found, many[:30], 7), slopes(coursenet, "conv3", found, many[:30], 7)
+    everything = crops(found, many[:30], 7), gradients(coursenet, "conv3", found, many[:30], 7)
     for ranks in ([0], [3, 1]):
         assert torch.equal(crops(found, many[:30], 7, ranks=ranks), everything[0][ranks])
-        assert torch.equal(slopes(coursenet, "conv3", found, many[:30], 7, ranks=ranks), everything[1][ranks])
+        assert torch.equal(gradients(coursenet, "conv3", found, many[:30], 7, ranks=ranks), everything[1][ranks])
 
 
-def test_slopes_are_the_gradient_of_the_best_unit(net, generator):
+def test_gradients_are_the_gradient_of_the_best_unit(net, generator):
     x = torch.rand(12, 3, 20, 20, generator=generator)
     found = top_patches(net, "2", x, 3, progress=False)
-    got = slopes(net, "2", found, x, 4, "gradient")
+    got = gradients(net, "2", found, x, 4, "gradient")
     assert got.shape == crops(found, x, 4).shape
     for rank in range(3):
         picture = x[found.index[4, rank]][None].clone().requires_grad_()
@@ -238,25 +238,25 @@ def test_slopes_are_the_gradient_of_the_best_unit(net, generator):
         assert gradient.abs().sum() > 0
 
 
-def test_slopes_are_zero_beyond_the_border_and_follow_the_rule(coursenet, many):
+def test_gradients_are_zero_beyond_the_border_and_follow_the_rule(coursenet, many):
     few = many[:40]
     found = top_patches(coursenet, "conv3", few, 6, progress=False)
     beyond = (found.boxes[..., :2] < 0).any(-1) | (found.boxes[..., 2:] > 96).any(-1)
     channel = int(beyond.sum(1).argmax())
     assert beyond[channel].any()
     outside = crops(found, torch.zeros_like(few), channel, fill=1) == 1
-    guided = slopes(coursenet, "conv3", found, few, channel)
+    guided = gradients(coursenet, "conv3", found, few, channel)
     assert outside.any() and (guided[outside] == 0).all() and (guided[~outside] != 0).any()
     field, box = receptive_field(coursenet, "conv3"), found.boxes[channel, 0].tolist()
     at = tuple((box[i] - field.start) // field.stride for i in range(2))
     whole = attribution.gradient(coursenet, few[found.index[channel, :1]], channel, "guided", layer="conv3", at=at)
     assert torch.isclose(guided[0].sum(), whole.sum(), rtol=1e-4)
-    assert not torch.equal(guided, slopes(coursenet, "conv3", found, few, channel, "gradient"))
+    assert not torch.equal(guided, gradients(coursenet, "conv3", found, few, channel, "gradient"))
 
 
-def test_slopes_of_a_fully_connected_unit_cover_the_picture(coursenet, many):
+def test_gradients_of_a_fully_connected_unit_cover_the_picture(coursenet, many):
     found = top_patches(coursenet, "fc8", many[:20], 2, progress=False)
-    got = slopes(coursenet, "fc8", found, many[:20], 3, "gradient")
+    got = gradients(coursenet, "fc8", found, many[:20], 3, "gradient")
     assert got.shape == (2, 3, 96, 96)
     expected = attribution.gradient(coursenet, many[found.index[3]], 3)
     assert torch.allclose(got, expected, atol=1e-5)
@@ -331,14 +331,14 @@ def test_memory_does_not_grow_from_a_thousand_to_twenty_thousand_pictures():
 def test_what_cannot_be_asked_is_refused(net, generator):
     x = torch.rand(5, 3, 16, 16, generator=generator)
     for k in (0, -1, 6):
-        with pytest.raises(ValueError, match=f"k must be from 1 to the number of pictures, 5, got {k}"):
+        with pytest.raises(ValueError, match=f"k must be from 1 to the number of images, 5, got {k}"):
             top_patches(net, "2", x, k, progress=False)
     with pytest.raises(ValueError, match=r"no layer '7'.*choose from 0, 1, 2"):
         top_patches(net, "7", x, 2, progress=False)
-    with pytest.raises(ValueError, match="number of pictures, 0"):
+    with pytest.raises(ValueError, match="number of images, 0"):
         top_patches(net, "2", x[:0], 1, progress=False)
     found = top_patches(net, "2", x, 2, progress=False)
-    for function in (lambda c: crops(found, x, c), lambda c: slopes(net, "2", found, x, c)):
+    for function in (lambda c: crops(found, x, c), lambda c: gradients(net, "2", found, x, c)):
         with pytest.raises(ValueError, match="no channel with number 5: they go from 0 to 4"):
             function(5)
 
@@ -346,7 +346,7 @@ def test_what_cannot_be_asked_is_refused(net, generator):
 def test_answers_that_are_not_finite_are_refused(net, generator):
     x = torch.rand(5, 3, 16, 16, generator=generator)
     x[3, 0, 4, 4] = torch.nan
-    with pytest.raises(ValueError, match="layer '2' answers with values that are not finite"):
+    with pytest.raises(ValueError, match="layer '2' outputs values that are not finite"):
         top_patches(net, "2", x, 2, progress=False)
 
 
@@ -357,7 +357,7 @@ def test_an_empty_folder_is_refused(net, tmp_path):
 
 def test_a_layer_that_is_neither_a_row_nor_a_map_is_refused(generator):
     net = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.Flatten(2))
-    with pytest.raises(ValueError, match="layer '1' answers .2, 4, 16., which is neither"):
+    with pytest.raises(ValueError, match="layer '1' outputs .2, 4, 16., which is neither"):
         top_patches(net, "1", torch.rand(2, 3, 16, 16, generator=generator), 1, progress=False)
 
 
