@@ -2,8 +2,9 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from html import escape
-from typing import Any
 from zlib import crc32
 
 import ipywidgets
@@ -12,48 +13,86 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import data, plotting, world
+from course_lib.embedding.codes import as_taken
 from course_lib.energy import total_variation
-from course_lib.errors import unknown
+from course_lib.errors import require, unknown
 from course_lib.images import jitter
-from course_lib.inputs import check_range, whole
+from course_lib.inputs import check_images, check_range, evaluation, tensor, unwrapped, whole
 from course_lib.models import Network
 from course_lib.patches import TopPatches, crops, gradients, top_patches
 from course_lib.recipes import maximize_activation
-from course_lib.taps import Taps, receptive_field
+from course_lib.taps import Taps, hooked, receptive_field
 
-KINDS = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Linear)  # what one can look into
+__all__ = ["Explorer", "Recorded", "explorer"]
+
+SHOWN = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Linear)  # what one can look into
 CAPTION = "font:inherit;color:inherit;font-size:.85em;line-height:1.3"  # readable in any theme
-SIDE = 180  # pixels of a picture on the screen
+SIDE = 180  # pixels of an image on the screen
+STEPS = 64  # of the ascent for one unit
 
 
 def explorer(
-    net: Network, images: data.Pictures | None = None, pictures: Mapping[str, Tensor] | None = None
+    net: Network, images: data.Pictures | None = None, examples: Mapping[str, Tensor] | None = None
 ) -> "Explorer":
-    """Look into a network: choose a picture, a layer and a channel (after the toolbox of Yosinski 2015).
+    """Look into a network: choose an image, a layer and a channel.
 
-    Shows the channel's activation map, its top patches among `images`, what excites it in them (guided
-    backpropagation), a picture synthesised for it, and the maps of all channels of the layer.
+    Shows the channel's activation map, its top patches among `images`, what excites it in them (guided backpropagation;
+    the plain gradient where the network's activation functions are no ReLUs), an image synthesised for it, and the maps
+    of all channels of the layer.
 
-    images: what the top patches are chosen from, anything that `top_patches` walks; by default 300 drawn scenes.
-    pictures: name -> (1, 3, h, w) in [0, 1], for the list; by default drawn scenes and photographs.
-    Needs ipywidgets 7 or 8, in Jupyter, JupyterLab, VS Code or Colab. For a page without a kernel, see `record`.
+    Needs ipywidgets 7 or 8, in Jupyter, JupyterLab, VS Code or Colab. For a page without a kernel, see
+    `Explorer.record`.
+
+    Args:
+        net: The network. Layers that do not run, such as auxiliary classifiers, are left out.
+        images: What the top patches are chosen from, anything that `top_patches` walks; by default 300 drawn scenes.
+        examples: Name -> (1, 3, h, w) in [0, 1], for the list; by default drawn scenes and photographs.
+
+    Raises:
+        TypeError: A plain module; wrap it in `models.Network`.
+        ValueError: A network without a layer to look into, examples that are no images.
+
+    Source: The toolbox of Yosinski 2015. Deviation: one channel's figures and all maps of its layer, on demand.
     """
-    return Explorer(net, images, pictures)
+    return Explorer(net, images, examples)
 
 
-class Explorer(ipywidgets.VBox):
-    """What `explorer` shows. `record` gives a form of it that needs no kernel."""
+class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
+    """What `explorer` shows. `record` gives a form of it that needs no kernel.
 
-    def __init__(self, net: Network, images: data.Pictures | None, pictures: Mapping[str, Tensor] | None):
-        self.net = net
-        self.device = next(net.parameters()).device
+    Args:
+        net: As in `explorer`.
+        images: As in `explorer`.
+        examples: As in `explorer`.
+
+    Attributes:
+        net: The network.
+        images: What the top patches are chosen from.
+        examples: Name -> image, those of the list and those that were uploaded.
+        layers: Layer -> number of channels, in the order of the network.
+        picture: The list of images.
+        upload: The button for an image of one's own.
+        layer: The list of layers.
+        channel: The number of the channel.
+    """
+
+    def __init__(self, net: Network, images: data.Pictures | None, examples: Mapping[str, Tensor] | None):
+        network = unwrapped(net)
+        if not isinstance(network, Network):
+            raise TypeError(
+                f"the explorer needs names, sizes and a range of values: wrap the {type(network).__name__} in "
+                "models.Network"
+            )
+        self.net = net = network
         self.images = world.draw(300, seed=4, size=net.image_size).images if images is None else images
-        self.pictures = dict(_examples(net) if pictures is None else pictures)
+        self.examples = dict(_examples(net) if examples is None else examples)
+        for example in self.examples.values():
+            check_images(example)
         self.layers = _layers(net)
         self.tops: dict[str, TopPatches] = {}  # of the layers seen so far
         self.units: dict[tuple[str, int], list[str]] = {}  # the figures of the units seen so far
 
-        self.picture = ipywidgets.Dropdown(options=list(self.pictures), description="picture")
+        self.picture = ipywidgets.Dropdown(options=list(self.examples), description="image")
         self.upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="upload")
         self.layer = ipywidgets.Dropdown(
             options=list(self.layers), value=list(self.layers)[len(self.layers) // 2], description="layer"
@@ -69,8 +108,12 @@ class Explorer(ipywidgets.VBox):
             control.observe(self.show, "value")
         self.upload.observe(self._uploaded, "value")
 
-    def show(self, change: Any = None) -> None:
-        """Bring the figures up to date with what is chosen."""
+    def show(self, change: object = None) -> None:
+        """Bring the figures up to date with what is chosen.
+
+        Args:
+            change: What a control reports; not needed.
+        """
         layer = self.layer.value
         channels = self.layers[layer]
         if self.channel.max != channels - 1:  # sets the value too, where it is too large now
@@ -81,21 +124,32 @@ class Explorer(ipywidgets.VBox):
         self.all_channels.value = self._maps(layer)
 
     def describe(self, layer: str, channel: int) -> str:
+        """One line of HTML about a unit: of which network, layer and channel, and how much it sees.
+
+        Args:
+            layer: One of `layers`.
+            channel: Number of the channel.
+        """
         field = receptive_field(self.net, layer)
-        sees = "the whole picture" if field.stride == 0 else f"{_pixels(field.size)} pixels, {field.stride} apart"
+        sees = "the whole image" if field.stride == 0 else f"{_pixels(field.size)} pixels, {field.stride} apart"
         return (
             f"<b>{escape(self.net.name)}, {escape(layer)}, channel {channel}</b> "
             f"of {self.layers[layer]}; each unit sees {sees}"
         )
 
     def figures(self, layer: str, channel: int) -> list[str]:
-        """The picture and the channel's map of it, top patches, what excites the channel there, what it prefers."""
-        x = self.pictures[self.picture.value].to(self.device)
-        with torch.no_grad():
-            a = Taps(self.net, layer)(x)[layer][:, channel]
+        """Figures of HTML: the image and the channel's map of it, top patches, what excites the channel there, and an
+        image synthesised for it.
+
+        Args:
+            layer: One of `layers`.
+            channel: Number of the channel.
+        """
+        x, a = self._seen(layer)
+        a = a[:, channel]
         if a.dim() == 1:
             activation = f"activation {float(a):.3g}"
-            shown = _figure(x, f"the picture {self.picture.value}", f"{self.picture.value}: {activation}", SIDE)
+            shown = _figure(x, f"the image {self.picture.value}", f"{self.picture.value}: {activation}", SIDE)
             return [shown, *self._of_unit(layer, channel)]
         heat = F.interpolate(plotting.heat(a[:, None]), x.shape[2:])
         alt = f"the activation map of channel {channel} of {layer} for {self.picture.value}, bright where it is active"
@@ -104,7 +158,14 @@ class Explorer(ipywidgets.VBox):
         return [_figure(both, alt, caption, 2 * SIDE), *self._of_unit(layer, channel)]
 
     def record(self, units: Sequence[tuple[str, int, str]]) -> "Recorded":
-        """These units, each (layer, channel, what to say of it), as tabs that need no kernel, script or network."""
+        """These units as tabs that need no kernel, script or network.
+
+        Args:
+            units: (layer, channel, what to say of it) each.
+
+        Raises:
+            ValueError: A layer or channel that is not there.
+        """
         for layer, channel, _ in units:
             if layer not in self.layers:
                 raise unknown("layer", layer, self.layers)
@@ -112,65 +173,89 @@ class Explorer(ipywidgets.VBox):
         panels = [(f"{layer} · {c}", escape(says) + _row(self.figures(layer, c))) for layer, c, says in units]
         return Recorded(panels)
 
+    def _seen(self, layer: str) -> tuple[Tensor, Tensor]:
+        """The chosen image, and what the layer outputs for it, in float32 on the CPU."""
+        x = self.examples[self.picture.value]
+        with torch.no_grad():
+            return x.cpu(), Taps(self.net, layer)(as_taken(self.net, x))[layer].float().cpu()
+
     def _of_unit(self, layer: str, channel: int) -> list[str]:
-        """The figures that do not depend on the picture."""
+        """The figures that do not depend on the image."""
         if (layer, channel) in self.units:
             return self.units[layer, channel]
         if layer not in self.tops:
             self.tops[layer] = top_patches(self.net, layer, self.images, 9, progress=False)
         size, unit = self.net.image_size, f"channel {channel} of {layer}"
         top = crops(self.tops[layer], self.images, channel, size=size)
-        guided = plotting.gradient_picture(gradients(self.net, layer, self.tops[layer], self.images, channel))
+        excites = plotting.gradient_picture(self._gradients(layer, channel).float())
         preferred = plotting.sheet(self._preferred(layer, channel), 1, side=SIDE, gap=0)
         self.units[layer, channel] = [
             _figure(
                 _nine(top), f"the nine patches that excite {unit} most", "top patches (grey: beyond the border)", SIDE
             ),
-            _figure(_nine(guided), f"what excites {unit} in its nine top patches", "what excites it there", SIDE),
-            _figure(preferred, f"a picture synthesised to excite {unit}", "synthesised for it", SIDE),
+            _figure(_nine(excites), f"what excites {unit} in its nine top patches", "what excites it there", SIDE),
+            _figure(preferred, f"an image synthesised to excite {unit}", "synthesised for it", SIDE),
         ]
         return self.units[layer, channel]
 
+    def _gradients(self, layer: str, channel: int) -> Tensor:
+        """What excites a channel in its top patches."""
+        of = partial(gradients, self.net, layer, self.tops[layer], self.images, channel)
+        try:
+            return of("guided")
+        except ValueError:  # no rule for its activation functions, or no ReLU before this layer
+            return of("gradient")
+
     def _preferred(self, layer: str, channel: int) -> Tensor:
         """What one unit in the middle likes best, as far as it sees; a fully connected unit sees everything."""
-        side = self.net.image_size
-        with torch.no_grad():
-            places = Taps(self.net, layer)(torch.zeros(1, 3, side, side, device=self.device))[layer].shape[2:]
-        at = (places[0] // 2, places[1] // 2) if places else None
-        options: dict[str, Any] = {"steps": 64, "regularizer": 0.01 * total_variation(), "progress": False}
-        if not at:
-            return maximize_activation(self.net, layer, channel, **options).image.cpu()
+        climb = partial(maximize_activation, self.net, layer, channel, steps=STEPS, progress=False)
+        smooth = 0.01 * total_variation()
+        positions = self._seen(layer)[1].shape[2:]
+        if not positions:
+            return climb(regularizer=smooth).image.cpu()
+        at = positions[0] // 2, positions[1] // 2
         top, left, bottom, right = receptive_field(self.net, layer).box(*at)
-        options["transform"] = jitter((bottom - top) // 12)  # a unit that sees little must not be moved by much
-        image = maximize_activation(self.net, layer, channel, at=at, **options).image.cpu()
+        shift = jitter((bottom - top) // 12)  # a unit that sees little must not be moved by much
+        image = climb(regularizer=smooth, at=at, transform=shift).image.cpu()
         return image[..., max(top, 0) : bottom, max(left, 0) : right]
 
     def _maps(self, layer: str) -> str:
         """The maps of all channels of a layer, one scale for all."""
-        x = self.pictures[self.picture.value].to(self.device)
-        with torch.no_grad():
-            a = Taps(self.net, layer)(x)[layer][0]
+        a = self._seen(layer)[1][0]
         if a.dim() == 1:
             return ""
         maps = plotting.heat(a[:, None], shared=True)
         caption = f"all {len(a)} channels of {layer}, from channel 0 in the upper left, 16 a row"
-        return _figure(plotting.sheet(maps.cpu(), 16, side=40, gap=3), caption, caption, 4 * SIDE)
+        return _figure(plotting.sheet(maps, 16, side=40, gap=3), caption, caption, 4 * SIDE)
 
-    def _uploaded(self, change: Any) -> None:
+    def _uploaded(self, change: object) -> None:
         files = self.upload.value.values() if isinstance(self.upload.value, dict) else self.upload.value  # 7, 8
         for file in files:
             name = file.get("name") or file["metadata"]["name"]
             try:
-                self.pictures[name] = data.read(io.BytesIO(bytes(file["content"])), self.net.image_size)
+                self.examples[name] = data.read(io.BytesIO(bytes(file["content"])), self.net.image_size)
             except ValueError:
-                self.about.value = f"<b>{escape(name)} cannot be read as a picture.</b>"
+                self.about.value = f"<b>{escape(name)} cannot be read as an image.</b>"
                 continue
-            self.picture.options = list(self.pictures)
+            self.picture.options = list(self.examples)
             self.picture.value = name
 
 
 class Recorded:
-    """Tabs of HTML and CSS alone: (title, content) each. label: what they are, for those who cannot see them."""
+    """Tabs of HTML and CSS alone, which need no kernel and no script.
+
+    Args:
+        panels: (title, content) each; the title is text, the content HTML.
+        label: What they are, for those who cannot see them.
+
+    Attributes:
+        panels: As given.
+        label: As given.
+
+    Example:
+        >>> Recorded([("conv1", "an edge"), ("conv2", "a corner")], label="layers")
+        Recorded('layers')
+    """
 
     STYLE = (
         ".recorded{display:flex;flex-wrap:wrap;gap:.4em 1em}.recorded .panel{display:none;order:1;width:100%}"
@@ -195,10 +280,10 @@ class Recorded:
         return f"<style>{self.STYLE}</style>{group}"
 
 
-def _figure(picture: Tensor, alt: str, caption: str, width: int) -> str:
+def _figure(image: Tensor, alt: str, caption: str, width: int) -> str:
     return (
         f'<figure style="margin:0;width:{width}px;max-width:100%"><img alt="{escape(alt)}" '
-        f'src="{plotting.data_uri(picture)}" style="width:100%;display:block">'
+        f'src="{plotting.data_uri(image)}" style="width:100%;display:block">'
         f'<figcaption style="{CAPTION}">{escape(caption)}</figcaption></figure>'
     )
 
@@ -222,9 +307,20 @@ def _examples(net: Network) -> dict[str, Tensor]:
     return drawn | photographs if net.classes == world.SHAPES else photographs | drawn
 
 
-@torch.no_grad()
 def _layers(net: Network) -> dict[str, int]:
     """The layers that one can look into, with their numbers of channels, in the order of the network."""
-    names = [name for name, module in net.named_modules() if name and isinstance(module, KINDS)]
-    x = torch.zeros(1, 3, net.image_size, net.image_size, device=next(net.parameters()).device)
-    return {name: a.shape[1] for name, a in Taps(net, *names)(x).items()}
+    names = [name for name, module in net.named_modules() if name and isinstance(module, SHOWN)]
+    x = as_taken(net, torch.zeros(1, 3, net.image_size, net.image_size))
+    dims: dict[str, int] = {}  # of what has run
+
+    def note(layer: str, output: object) -> None:
+        dims[layer] = tensor(output, f"layer {layer!r}").dim()
+
+    with evaluation(net), torch.no_grad(), ExitStack() as stack:
+        for name in names:
+            stack.enter_context(hooked(net, name, partial(note, name)))
+        net(x)
+    seen = [name for name in names if dims.get(name) in (2, 4)]  # rows and maps, not the tokens of a transformer
+    require(bool(seen), f"{net.name} has no layer to look into: no convolution, ReLU, pooling or linear layer runs")
+    with torch.no_grad():
+        return {name: a.shape[1] for name, a in Taps(net, *seen)(x).items()}

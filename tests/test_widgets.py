@@ -81,7 +81,7 @@ def test_an_uploaded_picture_is_shown(explorer, version, monkeypatch):
 
     upload(explorer, (file,) if version == 8 else {name: file}, monkeypatch)
     assert explorer.picture.value == name
-    assert torch.allclose(explorer.pictures[name][0, :, 0, 0] * 255, torch.tensor([200.0, 30, 30]), atol=0.5)
+    assert torch.allclose(explorer.examples[name][0, :, 0, 0] * 255, torch.tensor([200.0, 30, 30]), atol=0.5)
 
 
 def test_a_broken_upload_is_named_and_changes_nothing(explorer, monkeypatch):
