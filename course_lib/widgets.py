@@ -70,7 +70,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         images: What the top patches are chosen from.
         examples: Name -> image, those of the list and those that were uploaded.
         layers: Layer -> number of channels, in the order of the network.
-        picture: The list of images.
+        image: The list of images.
         upload: The button for an image of one's own.
         layer: The list of layers.
         channel: The number of the channel.
@@ -92,7 +92,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         self.tops: dict[str, TopPatches] = {}  # of the layers seen so far
         self.units: dict[tuple[str, int], list[str]] = {}  # the figures of the units seen so far
 
-        self.picture = ipywidgets.Dropdown(options=list(self.examples), description="image")
+        self.image = ipywidgets.Dropdown(options=list(self.examples), description="image")
         self.upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="upload")
         self.layer = ipywidgets.Dropdown(
             options=list(self.layers), value=list(self.layers)[len(self.layers) // 2], description="layer"
@@ -100,11 +100,11 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         self.channel = ipywidgets.BoundedIntText(value=0, min=0, description="channel")
         self.about, self.unit, self.all_channels = (ipywidgets.HTML() for _ in range(3))
         controls = ipywidgets.Box(
-            [self.picture, self.upload, self.layer, self.channel], layout=ipywidgets.Layout(flex_flow="row wrap")
+            [self.image, self.upload, self.layer, self.channel], layout=ipywidgets.Layout(flex_flow="row wrap")
         )
         super().__init__([controls, self.about, self.unit, self.all_channels])
         self.show()
-        for control in (self.picture, self.layer, self.channel):
+        for control in (self.image, self.layer, self.channel):
             control.observe(self.show, "value")
         self.upload.observe(self._uploaded, "value")
 
@@ -149,12 +149,12 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         a = a[:, channel]
         if a.dim() == 1:
             activation = f"activation {float(a):.3g}"
-            shown = _figure(x, f"the image {self.picture.value}", f"{self.picture.value}: {activation}", SIDE)
+            shown = _figure(x, f"the image {self.image.value}", f"{self.image.value}: {activation}", SIDE)
             return [shown, *self._of_unit(layer, channel)]
         heat = F.interpolate(plotting.heat(a[:, None]), x.shape[2:])
-        alt = f"the activation map of channel {channel} of {layer} for {self.picture.value}, bright where it is active"
+        alt = f"the activation map of channel {channel} of {layer} for {self.image.value}, bright where it is active"
         both = torch.cat([x.clamp(0, 1), torch.ones_like(x[..., :4]), heat], 3)
-        caption = f"{self.picture.value}, and where the channel is active (largest {float(a.max()):.3g})"
+        caption = f"{self.image.value}, and where the channel is active (largest {float(a.max()):.3g})"
         return [_figure(both, alt, caption, 2 * SIDE), *self._of_unit(layer, channel)]
 
     def record(self, units: Sequence[tuple[str, int, str]]) -> "Recorded":
@@ -175,7 +175,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
 
     def _seen(self, layer: str) -> tuple[Tensor, Tensor]:
         """The chosen image, and what the layer outputs for it, in float32 on the CPU."""
-        x = self.examples[self.picture.value]
+        x = self.examples[self.image.value]
         with torch.no_grad():
             return x.cpu(), Taps(self.net, layer)(as_taken(self.net, x))[layer].float().cpu()
 
@@ -237,8 +237,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
             except ValueError:
                 self.about.value = f"<b>{escape(name)} cannot be read as an image.</b>"
                 continue
-            self.picture.options = list(self.examples)
-            self.picture.value = name
+            self.image.options = list(self.examples)
+            self.image.value = name
 
 
 class Recorded:

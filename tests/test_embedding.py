@@ -1,4 +1,6 @@
+import copy
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -195,6 +197,104 @@ def test_unknown_layers_and_empty_collections_are_refused(pictures, tmp_path):
         codes(Small(), "conv", tmp_path, progress=False)
 
 
+WRAPPED = {"tensor": lambda a: a, "tuple": lambda a: (a, None), "dict": lambda a: {"out": a}}
+
+
+class Trained(nn.Module):
+    """With batch normalisation and dropout; its layers and itself output what `wrap` makes of a tensor."""
+
+    class Inner(nn.Module):
+        def __init__(self, wrap):
+            super().__init__()
+            self.wrap, self.norm, self.drop = wrap, nn.BatchNorm2d(4), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.wrap(self.drop(self.norm(x)))
+
+    def __init__(self, wrap="tensor"):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.inner, self.fc = nn.Conv2d(3, 4, 3, stride=2), self.Inner(WRAPPED[wrap]), nn.Linear(36, 5)
+        self.wrap = wrap
+
+    def forward(self, x):
+        a = self.inner(self.conv(x))
+        a = a[0] if self.wrap == "tuple" else a["out"] if self.wrap == "dict" else a
+        return self.inner.wrap(self.fc(a.flatten(1)))
+
+
+@pytest.mark.parametrize("layer", ["inner", ""])
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_codes_of_a_network_in_training_and_of_outputs_that_are_wrapped(pictures, wrap, layer):
+    net = Trained(wrap).train()
+    net.inner.drop.eval()
+    before, modes = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
+    got = codes(net, layer, pictures)
+    plain = Trained().eval()
+    expected = plain(pictures) if layer == "" else plain.inner(plain.conv(pictures))
+    assert torch.allclose(got, expected.flatten(1), atol=1e-6)
+    with pytest.raises(ValueError, match="not finite"):
+        codes(net, layer, pictures.clone().index_fill_(0, torch.tensor(3), torch.nan))
+    assert [m.training for m in net.modules()] == modes
+    assert all(torch.equal(a, before[name]) for name, a in net.state_dict().items())
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_codes_under_every_mode_of_gradients_can_be_used_afterwards(pictures, mode):
+    with mode():
+        got = codes(Small(), "conv", pictures.clone())
+    assert not got.is_inference() and torch.equal(got, codes(Small(), "conv", pictures))
+
+
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.double])
+def test_images_come_in_the_precision_of_the_network(pictures, tmp_path, dtype):
+    write(pictures, tmp_path)
+    expected = codes(Small(), "conv", pictures)
+    for images in (pictures, pictures.to(dtype), tmp_path):  # files are float32
+        got = codes(Small().to(dtype), "conv", images)
+        assert got.dtype == torch.float32 and torch.allclose(got, expected, atol=0.1)
+    with pytest.raises(TypeError, match=r"images are float in \[0, 1\], got torch.uint8; divide 8-bit values by 255"):
+        codes(Small().to(dtype), "conv", (pictures * 255).byte())
+
+
+@pytest.mark.parametrize("around", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
+def test_codes_of_wrapped_networks(pictures, around):
+    assert torch.equal(codes(around(Small()), "conv", pictures), codes(Small(), "conv", pictures))
+
+
+def test_a_map_with_its_channels_last_is_flattened_channel_by_channel(pictures):
+    """As in Swin and ConvNeXt."""
+
+    class Last(nn.Sequential):
+        def forward(self, x):
+            return self[1](self[0](x).permute(0, 2, 3, 1)).mean((1, 2))
+
+    net = Last(nn.Conv2d(3, 4, 3), nn.Linear(4, 5))
+    with torch.no_grad():
+        expected = net[1](net[0](pictures).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).flatten(1)
+    assert torch.allclose(codes(net, "1", pictures), expected, atol=1e-6)
+
+
+def test_six_threads_share_a_network(pictures):
+    net, expected = Trained().train(), codes(Trained(), "inner", pictures)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: codes(net, "inner", pictures, batch=5), range(24)))
+    assert all(torch.allclose(one, expected, atol=1e-6) for one in found) and net.training
+
+
+def test_outputs_that_are_no_codes_are_refused(pictures):
+    net = Small()
+    nn.init.constant_(net.conv.bias, torch.inf)
+    with pytest.raises(ValueError, match="layer 'conv' outputs values that are not finite"):
+        codes(net, "conv", pictures)
+    turned = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(0, 1))
+    with pytest.raises(ValueError, match=r"layer '1' outputs \(64, 6, 6\) for 16 images"):
+        codes(turned, "1", pictures)
+    with pytest.raises(TypeError, match="a network is a torch.nn.Module, got function"):
+        codes(lambda x: x, "", pictures)
+
+
 # ---------------------------------------------------------------- neighbours
 
 KINDS = {
@@ -311,6 +411,23 @@ def test_what_has_no_neighbours_is_refused(generator):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16])
+def test_codes_of_half_precision_are_compared_in_full(metric, dtype, generator):
+    table, queries = (300 * torch.randn(n, 60, generator=generator).to(dtype) for n in (200, 5))  # squares beyond half
+    values, indices = nearest(table, queries, 4, metric)
+    expected, order = nearest(table.double(), queries.double(), 4, metric)
+    assert torch.equal(indices, order) and torch.allclose(values.double(), expected, rtol=1e-4)
+
+
+def test_codes_may_be_arrays_and_lists(generator):
+    table = torch.randn(20, 3, generator=generator)
+    values, indices = nearest(table, table[:2], 3)
+    for of in (np.asarray, np.ndarray.tolist):
+        found = nearest(of(table.numpy()), of(table[:2].numpy()), 3)
+        assert torch.equal(found[1], indices) and torch.allclose(found[0], values, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_codes_that_are_not_finite_are_named(metric, bad, generator, monkeypatch):
     monkeypatch.setattr(neighbours, "BLOCK", 8)
@@ -401,6 +518,27 @@ def test_tsne_refuses_what_it_cannot_do(iris):
         tsne(spoilt)
 
 
+def test_codes_that_are_all_the_same_have_no_map(iris, iris_map):
+    same = torch.ones(60, 4)
+    for function in (
+        lambda: tsne(same, perplexity=5),
+        lambda: pca(same),
+        lambda: place(iris[0][:3], same, iris_map[:60], perplexity=5),
+    ):
+        with pytest.raises(ValueError, match="all codes are the same"):
+            function()
+    with pytest.raises(ValueError, match="all points are the same"):
+        place(iris[0][:3], iris[0], torch.ones(150, 2))
+
+
+def test_codes_that_come_many_times_have_a_map(iris):
+    """A third of all are one and the same."""
+    table = iris[0].clone()
+    table[:50] = table[0]
+    assert tsne(table, perplexity=10).isfinite().all()
+    assert place(table[:2], table, tsne(table, perplexity=10), perplexity=10).isfinite().all()
+
+
 def test_new_digits_find_their_kind_and_the_old_ones_stay():
     table, kinds = load_digits(return_X_y=True)
     table, kinds = torch.from_numpy(table[:600]), kinds[:600]
@@ -427,6 +565,10 @@ def test_place_refuses_what_does_not_belong_together(iris, iris_map):
         place(iris[0][:3], iris[0], iris_map[:149])
     with pytest.raises(ValueError, match="1 of 1 new codes are not finite"):
         place(torch.full((1, 4), torch.nan), iris[0], iris_map)
+    with pytest.raises(ValueError, match="codes have 4 numbers and new codes 3"):
+        place(iris[0][:3, :3], iris[0], iris_map)
+    with pytest.raises(ValueError, match=r"points have shape \(n, 2\), got \(150, 4\)"):
+        place(iris[0][:3], iris[0], iris[0])
 
 
 # ---------------------------------------------------------------- the grid
@@ -610,6 +752,30 @@ def test_sequences_of_single_words_are_refused():
     for sequences in ([], [[]], [["a"], ["b"]], [[1], []]):
         with pytest.raises(ValueError, match="no sequence has two words"):
             skip_gram(sequences, 4, progress=False)
+
+
+@pytest.mark.parametrize("sequences", [["the cat sat"], "the cat sat", [["a", "b"], "the cat sat"], [b"the cat sat"]])
+def test_a_sequence_that_is_a_string_is_refused(sequences):
+    """Its words would be letters."""
+    with pytest.raises(TypeError, match="a sequence is a list of words, got the string b?'the cat sat'; split it"):
+        skip_gram(sequences, 4)
+
+
+def test_sequences_may_be_generators_arrays_and_tensors():
+    numbers = torch.tensor([[1, 2, 3], [2, 3, 1]])
+    expected = skip_gram(numbers.tolist(), 3, epochs=2)
+    assert expected.words == (1, 2, 3)
+    for same in (numbers, numbers.numpy(), list(numbers), (row for row in numbers.tolist())):
+        found = skip_gram(same, 3, epochs=2)
+        assert found.words == expected.words and torch.equal(found.vectors, expected.vectors)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_words_are_learnt_under_every_mode_of_gradients(mode):
+    expected = skip_gram([["a", "b", "c"]], 3, epochs=2)
+    with mode():
+        found = skip_gram([["a", "b", "c"]], 3, epochs=2)
+    assert torch.equal(found.vectors, expected.vectors) and not found.vectors.is_inference()
 
 
 @pytest.mark.parametrize("name", ["dim", "window", "negatives"])

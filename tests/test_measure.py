@@ -1,10 +1,19 @@
+import copy
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import f_oneway, ttest_1samp
-from sklearn.metrics import jaccard_score
+from scipy import ndimage, stats
+from scipy.spatial.distance import pdist
+from skimage.metrics import peak_signal_noise_ratio
+from sklearn.metrics import auc, jaccard_score
+from torch import nn
 
-from course_lib import measure
+from course_lib import measure, world
+from course_lib.inputs import Label
 
 
 def test_pointing_game_by_hand():
@@ -52,8 +61,44 @@ def test_bad_maps_are_refused():
         measure.iou(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 5, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match="empty"):
         measure.pointing_game(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.bool))
-    with pytest.raises(ValueError, match="at least 2"):
-        measure.interval(torch.tensor([1.0]))
+    with pytest.raises(ValueError, match="values up to 255; write masks > 0"):
+        measure.pointing_game(torch.rand(2, 1, 4, 4), torch.ones(2, 1, 4, 4).byte() * 255)
+    with pytest.raises(TypeError, match="maps are a torch tensor"):
+        measure.iou(np.zeros((1, 1, 4, 4)), torch.ones(1, 1, 4, 4).bool())
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_maps_that_are_not_finite_are_named(bad):
+    heat, masks, x = torch.rand(3, 1, 4, 4), torch.ones(3, 1, 4, 4).bool(), torch.rand(3, 3, 4, 4)
+    heat[1, 0, 2, 2] = bad
+    for function in (
+        lambda: measure.pointing_game(heat, masks),
+        lambda: measure.iou(heat, masks),
+        lambda: measure.deletion(brightness, x, 1, heat, steps=2),
+        lambda: measure.insertion(brightness, x, 1, heat, steps=2),
+    ):
+        with pytest.raises(ValueError, match=r"maps \[1\] hold values that are not finite"):
+            function()
+
+
+def test_masks_of_zeros_and_ones_of_any_dtype_are_masks():
+    heat = torch.rand(4, 1, 6, 6)
+    masks = torch.rand(4, 1, 6, 6) < 0.5
+    masks[:, :, 0] = True
+    for same in (masks.byte(), masks.float(), masks.long()):
+        assert torch.equal(measure.iou(heat, same), measure.iou(heat, masks))
+        assert torch.equal(measure.pointing_game(heat, same), measure.pointing_game(heat, masks))
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_map_that_is_the_same_everywhere_points_at_nothing(value):
+    """Its first pixel is on the object, and so would be counted as a hit."""
+    heat = torch.full((2, 1, 4, 4), value)
+    heat[1, 0, 0, 1] += 1
+    masks = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    masks[:, :, :2] = True
+    assert measure.pointing_game(heat, masks).tolist() == [False, True]
+    assert measure.iou(heat, masks)[0] == 0 and measure.iou(heat, masks)[1] > 0
 
 
 # ---------------------------------------------------------------- what explains a unit
@@ -69,7 +114,7 @@ def test_explained_follows_from_the_f_test_of_scipy(generator):
     factor = torch.randint(0, 4, (60,), generator=generator)
     values = torch.randn(60, 5, generator=generator) + factor[:, None] * torch.tensor([0.0, 0.2, 0.5, 1, 5])
     n, k = 60, 4
-    f = f_oneway(*[values[factor == i].double().numpy() for i in range(k)]).statistic
+    f = stats.f_oneway(*[values[factor == i].double().numpy() for i in range(k)]).statistic
     within = 1 / (1 + f * (k - 1) / (n - k))  # its share of the total
     assert np.allclose(measure.explained(values, factor).numpy(), 1 - within * (n - 1) / (n - k))
 
@@ -249,8 +294,373 @@ def test_bad_curves_are_refused(change, message):
         measure.deletion(brightness, **arguments)
 
 
+# ---------------------------------------------------------------- curves of any network, with any labels
+
+
+@dataclass
+class Output:
+    loss: float
+    logits: torch.Tensor
+
+
+WRAPPED = {
+    "tensor": lambda a: a,
+    "tuple": lambda a: (a, None),
+    "dict": lambda a: {"aux": 0 * a, "logits": a},
+    "dataclass": lambda a: Output(0.0, a),
+}
+
+
+class Small(nn.Module):
+    """With batch normalisation and dropout, in training mode; what it outputs can be wrapped."""
+
+    classes = ("disc", "square", "star")
+
+    def __init__(self, wrap="tensor"):
+        super().__init__()
+        torch.manual_seed(0)
+        self.wrap = WRAPPED[wrap]
+        self.conv, self.norm, self.drop, self.fc = (
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.Dropout(0.5),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, x):
+        return self.wrap(self.fc(self.drop(self.norm(self.conv(x)).relu().mean((2, 3)))))
+
+
+CURVES = [measure.deletion, measure.insertion]
+some = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+heat = torch.rand(4, 1, 12, 12, generator=torch.Generator().manual_seed(2))
+chosen = torch.tensor([2, 0, 1, 2])
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_a_network_in_training_is_evaluated_and_left_as_it_was(curve, wrap):
+    net = Small(wrap).train()
+    net.drop.eval()
+    net.conv.weight.grad = torch.ones_like(net.conv.weight)
+    before, modes = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
+    got = curve(net, some, chosen, heat, steps=4)
+    assert torch.equal(got, curve(Small().eval(), some, chosen, heat, steps=4))
+    with pytest.raises(ValueError, match="class of the output with number 3: they go from 0 to 2"):
+        curve(net, some, 3, heat, steps=4)
+    assert [m.training for m in net.modules()] == modes
+    assert all(torch.equal(a, before[name]) for name, a in net.state_dict().items())
+    assert torch.equal(net.conv.weight.grad, torch.ones_like(net.conv.weight)) and net.fc.weight.grad is None
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+LABELS: dict[str, Label] = {
+    "list": [2, 0, 1, 2],
+    "tuple": (2, 0, 1, 2),
+    "array": np.array([2, 0, 1, 2]),
+    "int32": chosen.int(),
+    "bytes": chosen.byte(),
+    "names": ["star", "disc", "square", "star"],
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("label", LABELS.values(), ids=LABELS)
+def test_labels_come_in_every_form(curve, label):
+    net = Small()
+    assert torch.equal(curve(net, some, label, heat, steps=2), curve(net, some, chosen, heat, steps=2))
+    assert torch.equal(curve(net, some, "star", heat, steps=2), curve(net, some, 2, heat, steps=2))
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_labels_that_mean_nothing_are_refused(curve):
+    for label, error, message in (
+        ("stars", ValueError, r"no class of .* 'stars' \(did you mean 'star'"),
+        ([1, 2], ValueError, "one label for all, or one for each of 4 images; got 2"),
+        (torch.tensor([1.0, torch.nan, 0, 0]), TypeError, "label is a whole number"),
+        (-1, ValueError, "number -1"),
+    ):
+        with pytest.raises(error, match=message):
+            curve(Small(), some, label, heat, steps=2)
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_curves_under_every_mode_of_gradients(curve, mode):
+    expected = curve(Small(), some, chosen, heat, steps=2)
+    net = Small()
+    with mode():
+        assert torch.equal(curve(net, some.clone(), chosen, heat, steps=2), expected)
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.double, 1e-5), (torch.half, 0.01), (torch.bfloat16, 0.03)])
+def test_curves_in_every_precision(curve, dtype, atol):
+    got = curve(Small().to(dtype), some.to(dtype), chosen, heat.to(dtype).float(), steps=3)
+    assert torch.allclose(got.float(), curve(Small(), some, chosen, heat.to(dtype).float(), steps=3), atol=atol)
+    with pytest.raises(TypeError, match="give x.to"):
+        curve(Small().to(dtype), some, chosen, heat, steps=3)
+
+
+@pytest.mark.parametrize("around", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
+def test_curves_of_wrapped_networks(around):
+    expected = measure.deletion(Small(), some, "star", heat, steps=2)
+    assert torch.equal(measure.deletion(around(Small()), some, "star", heat, steps=2), expected)
+
+
+def test_six_threads_share_a_network():
+    net = Small().train()
+    expected = measure.deletion(Small(), some, chosen, heat, steps=4)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: measure.deletion(net, some, chosen, heat, steps=4), range(24)))
+    assert all(torch.equal(one, expected) for one in found) and net.training
+
+
+def test_what_hides_pixels_must_fit():
+    for hidden, message in (
+        (torch.nan, "hidden values 0 of 1 are not finite"),
+        (torch.zeros(5, 5), "does not broadcast"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure.deletion(brightness, some, 1, heat, steps=2, hidden=hidden)
+
+
+def seen_by(curve, x, heat, **options):
+    """The images that the network sees on the way."""
+    seen = []
+
+    def net(x):
+        seen.append(x)
+        return x.new_zeros(len(x), 2)
+
+    curve(net, x, 1, heat, **options)
+    return seen
+
+
+@pytest.mark.parametrize("size", [(40, 30), (12, 12)])
+def test_insertion_begins_with_the_image_blurred_by_a_tenth_of_its_side(size):
+    """SciPy's Gaussian, cut at twice its deviation, mirrored at the border."""
+    x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(3))
+    side = min(size)
+    blurred = ndimage.gaussian_filter(x.numpy(), side / 10, axes=(2, 3), mode="mirror", radius=side // 5)
+    seen = seen_by(measure.insertion, x, torch.rand(1, 1, *size))
+    assert len(seen) == 17
+    assert np.allclose(seen[0].numpy(), blurred, atol=1e-5)
+    assert torch.equal(seen[-1], x)
+
+
+def test_deletion_ends_in_grey_by_equal_portions_and_equal_pixels_go_row_by_row():
+    x = torch.zeros(1, 3, 5, 4)
+    seen = seen_by(measure.deletion, x, torch.zeros(1, 1, 5, 4))
+    assert (seen[-1] == 0.5).all() and len(seen) == 17
+    gone = [int((each[0, 0] == 0.5).sum()) for each in seen]
+    assert gone == [k * 20 // 16 for k in range(17)]
+    assert (seen[4][0, 0, 0] == 0.5).all() and (seen[4][0, 0, 2:] == 0).all()
+
+
+def test_the_probability_is_the_softmax_of_all_classes():
+    logits = torch.tensor([[1.0, 2.0, 0.5]])
+    curve = measure.deletion(lambda x: logits.expand(len(x), -1), some, 1, heat, steps=1)
+    assert curve[0, 0].item() == pytest.approx(math.exp(2) / (math.exp(1) + math.exp(2) + math.exp(0.5)))
+
+
+def test_area_equals_scikit_learn_and_takes_lists():
+    curve = [1.0, 0.7, 0.7, 0.1]
+    expected = auc(np.linspace(0, 1, 4), curve)
+    assert float(measure.area(curve)) == pytest.approx(expected)
+    assert measure.area([curve, curve[::-1]]).tolist() == pytest.approx([expected, expected])
+    for bad, message in (([[1.0]], "at least 2 values"), ([1.0, np.nan], "curves 1 of 2 are not finite")):
+        with pytest.raises(ValueError, match=message):
+            measure.area(bad)
+
+
+# ---------------------------------------------------------------- how sure
+
+
 def test_an_interval_of_few_values_is_students():
     values = torch.tensor([0.1, 0.5, 0.2, 0.4, 0.35])
-    ours = measure.interval(values)
-    theirs = ttest_1samp(values.numpy(), 0).confidence_interval()
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-5)
+    theirs = stats.ttest_1samp(values.numpy(), 0).confidence_interval()
+    for ours in (measure.interval(values), measure.interval(values.tolist()), measure.interval(values.numpy())):
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-5)
+        assert ours.mean == pytest.approx(0.31) and ours.n == 5
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (3, 4), (81, 263)])
+def test_an_interval_of_right_and_wrong_is_wilsons(right, n):
+    """(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n), Wilson 1927."""
+    p, z = right / n, stats.norm.ppf(0.975)
+    middle, half = p + z**2 / 2 / n, z * math.sqrt(p * (1 - p) / n + z**2 / 4 / n**2)
+    values = [True] * right + [False] * (n - right)
+    for ours in (measure.interval(values), measure.interval(torch.tensor(values)), measure.interval(np.array(values))):
+        assert (ours.low, ours.high) == pytest.approx(
+            ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
+        )
+        assert ours.mean == pytest.approx(p)
+    assert measure.interval([1.0, 0.0, 0.0, 0.0]).low < 0  # numbers: Student's
+
+
+def test_what_is_no_list_of_values_has_no_interval():
+    for values, error, message in (
+        (torch.tensor([1.0]), ValueError, "at least 2 values, got 1"),
+        ([], ValueError, r"values have shape \(n,\), got \(0,\)"),
+        (torch.rand(3, 2), ValueError, r"values have shape \(n,\), got \(3, 2\)"),
+        ([0.1, np.nan, 0.3, np.inf], ValueError, "values 1, 3 of 4 are not finite"),
+        (["a", "b"], TypeError, "values are numbers"),
+        (None, TypeError, "values are numbers"),
+    ):
+        with pytest.raises(error, match=message):
+            measure.interval(values)
+
+
+def test_pairs_are_compared_as_scipy_compares_them(generator):
+    a = torch.rand(12, generator=generator)
+    b = a + 0.1 * torch.randn(12, generator=generator) - 0.05
+    theirs = stats.ttest_rel(a.double(), b.double()).confidence_interval()
+    for one, other in ((a, b), (a.tolist(), b.numpy())):
+        (mean, low, high, n), p = measure.paired(one, other)
+        assert (mean, low, high) == pytest.approx((float((a - b).mean()), theirs.low, theirs.high), rel=1e-4)
+        assert n == 12 and p == pytest.approx(stats.wilcoxon(a.double(), b.double()).pvalue)
+
+
+def test_pairs_of_bytes_and_of_bools_do_not_wrap():
+    a, b = torch.tensor([1, 2, 3, 7, 5]).byte(), torch.tensor([4, 3, 5, 8, 9]).byte()
+    assert measure.paired(a, b).difference.mean == pytest.approx(-2.2)
+    assert measure.paired(a > 2, b > 3).difference.mean == pytest.approx(-1 / 5)
+
+
+def test_pairs_that_are_none_are_refused_and_equal_ones_do_not_differ():
+    assert measure.paired([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]) == (measure.Interval(0, 0, 0, 3), 1.0)
+    with pytest.raises(ValueError, match="got 3 and 2"):
+        measure.paired([0.1, 0.2, 0.3], [0.1, 0.2])
+    with pytest.raises(ValueError, match="values 1 of 2 are not finite"):
+        measure.paired([0.1, np.nan], [0.1, 0.2])
+
+
+def test_explained_takes_lists_and_arrays_and_names_what_is_not_finite():
+    values, factor = [[0.0], [1.0], [4.0], [5.0]], [7, 7, 9, 9]
+    for of in (factor, np.array(factor), torch.tensor(factor).float()):
+        assert measure.explained(np.array(values), of).tolist() == pytest.approx([31 / 34])
+    with pytest.raises(ValueError, match="values 2 of 4 are not finite"):
+        measure.explained([[0.0], [1.0], [np.nan], [5.0]], factor)
+    with pytest.raises(ValueError, match="a factor is whole numbers"):
+        measure.explained(values, [0.1, 0.1, 0.3, 0.3])
+
+
+# ---------------------------------------------------------------- how alike
+
+
+def test_correlation_is_pearsons_of_scipy(generator):
+    a, b = torch.rand(2, 4, 3, 8, 8, generator=generator)
+    expected = [stats.pearsonr(one.flatten(), other.flatten()).statistic for one, other in zip(a, b, strict=True)]
+    for one, other in ((a, b), (a.numpy(), b.tolist()), (3 * a - 7, 0.1 * b + 2)):
+        assert measure.correlation(one, other).tolist() == pytest.approx(expected, abs=1e-5)
+    assert measure.correlation(a, torch.full_like(a, 0.3)).tolist() == [0] * 4
+    assert torch.allclose(measure.correlation((255 * a).byte(), b), torch.tensor(expected).float(), atol=0.01)
+
+
+def test_psnr_is_that_of_scikit_image(generator):
+    a, b = torch.rand(2, 3, 3, 8, 8, generator=generator)
+    expected = [peak_signal_noise_ratio(x.numpy(), y.numpy(), data_range=1) for x, y in zip(a, b, strict=True)]
+    assert measure.psnr(a, b).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_images_that_cannot_be_compared_are_refused():
+    a = torch.rand(1, 3, 16, 16)
+    spoilt = a.clone()
+    spoilt[0, 0, 0, 0] = torch.nan
+    for function in (
+        measure.correlation,
+        measure.psnr,
+        measure.patch_distance,
+        measure.spectrum_distance,
+        measure.content_lost,
+    ):
+        with pytest.raises(ValueError, match="images 0 of 1 are not finite"):
+            function(spoilt, a)
+        if function is not measure.patch_distance:
+            with pytest.raises(ValueError, match="differ in shape"):
+                function(a, a[..., 1:])
+    with pytest.raises(ValueError, match=r"no patches of 17 pixels in \(1, 3, 16, 16\)"):
+        measure.patch_distance(a, a, size=17)
+    with pytest.raises(ValueError, match="at least 4 pixels a side"):
+        measure.spectrum_distance(a[..., :3], a[..., :3])
+    with pytest.raises(ValueError, match="image by image"):
+        measure.content_lost(a.expand(2, -1, -1, -1), a.expand(2, -1, -1, -1))
+
+
+def test_the_patch_distance_is_wasserstein_of_the_projections():
+    a, b = world.draw(2, seed=9, size=24).images.split(1)
+    directions = torch.randn(27, 8, generator=torch.Generator().manual_seed(0))
+    directions = (directions / directions.norm(dim=0)).numpy()
+    each = []
+    for d in directions.T:
+        clouds = []
+        for x in (a, b):
+            windows = np.lib.stride_tricks.sliding_window_view(x[0].numpy(), (3, 3), axis=(1, 2))  # (3, 22, 22, 3, 3)
+            clouds.append(windows.transpose(1, 2, 0, 3, 4).reshape(-1, 27) @ d)
+        each.append(stats.wasserstein_distance(*clouds))
+    assert measure.patch_distance(a, b, size=3, directions=8) == pytest.approx(np.mean(each), rel=0.01)
+
+
+def test_shuffled_pixels_have_the_colours_and_nothing_else():
+    x = world.draw(1, seed=9, size=32).images
+    shuffled = measure.shuffled_pixels(x)
+    assert torch.equal(shuffled.flatten(2)[0].T.unique(dim=0), x.flatten(2)[0].T.unique(dim=0))  # colours stay whole
+    assert not torch.equal(shuffled, x) and torch.equal(measure.shuffled_pixels(x), shuffled)
+    assert measure.patch_distance(x, shuffled, size=1) == pytest.approx(0, abs=1e-6)
+    assert measure.patch_distance(x, shuffled) > 0.005
+
+
+def test_half_the_contrast_is_a_spectrum_ln_4_away():
+    x = world.draw(1, seed=9, size=32).images
+    assert measure.spectrum_distance(x, x) == 0
+    assert measure.spectrum_distance(x, 0.5 + 0.5 * (x - 0.5)) == pytest.approx(math.log(4), rel=1e-3)
+
+
+def test_the_spectrum_is_that_of_numpy_ring_by_ring(generator):
+    a, b = torch.rand(2, 1, 3, 24, 32, generator=generator, dtype=torch.double)
+
+    def rings(x):
+        grey = x.mean(1)[0].numpy()
+        window = np.outer(*(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(side) / side) for side in grey.shape))
+        power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
+        radius = np.hypot(*np.meshgrid(np.fft.fftfreq(24), np.fft.fftfreq(32), indexing="ij"))
+        of = np.floor(radius * 12)  # six rings up to 1/2: a fourth of the shorter side
+        return np.array([power[(of == i) & (radius > 0)].mean() for i in range(6)])
+
+    expected = np.abs(np.log(rings(a)) - np.log(rings(b))).mean()
+    assert measure.spectrum_distance(a.float(), b.float()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_content_is_compared_grey_and_blurred(generator):
+    a, b = torch.rand(2, 1, 3, 64, 64, generator=generator)
+    soft = [ndimage.gaussian_filter(x.mean(1)[0].numpy(), 2.0, mode="mirror", radius=6) for x in (a, b)]
+    expected = 1 - stats.pearsonr(*(x.ravel() for x in soft)).statistic
+    assert measure.content_lost(a, b) == pytest.approx(expected, rel=1e-4)
+    assert measure.content_lost(a, a) == pytest.approx(0, abs=1e-6)
+
+
+# ---------------------------------------------------------------- distances of codes
+
+
+def test_the_spread_is_the_mean_distance_of_pairs_in_both_conventions(generator):
+    codes = torch.randn(9, 5, generator=generator)
+    distances = pdist(codes.numpy())
+    for of in (codes, codes.numpy(), codes.tolist(), codes.double()):
+        assert measure.spread(of) == pytest.approx(distances.mean(), rel=1e-5)
+        assert measure.spread(of, squared=True) == pytest.approx(2 * (distances**2).sum() / 81, rel=1e-5)
+    for bad, message in (
+        (codes[:1], "at least 2 codes, got 1"),
+        (codes[0], r"codes have shape \(n, d\), got \(5,\)"),
+        (codes / 0, "codes 0, 1, 2, 3, 4, ... of 9 are not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure.spread(bad)
+
+
+def test_a_code_of_several_layers_is_one_vector(generator):
+    a, b = torch.randn(2, 3, 4, 4, generator=generator), torch.randn(2, 5, generator=generator)
+    assert torch.equal(measure.flat({"a": a, "b": b}), torch.cat([a.view(2, 48), b], 1))
+    assert torch.equal(measure.flat(a), a.view(2, 48))
+    with pytest.raises(ValueError, match="a code of no layer"):
+        measure.flat({})

@@ -41,7 +41,7 @@ def test_another_channel_layer_or_picture_shows_other_figures(explorer):
     after = explorer.unit.value
     assert [alt for alt, _ in images(before)] != [alt for alt, _ in images(after)]
     assert all(a != b for (_, a), (_, b) in zip(images(before), images(after), strict=True))
-    explorer.picture.value = "coffee"
+    explorer.image.value = "coffee"
     assert images(explorer.unit.value)[0] != images(after)[0]
     assert images(explorer.unit.value)[1:] == images(after)[1:]  # these depend on the unit alone
 
@@ -80,16 +80,16 @@ def test_an_uploaded_picture_is_shown(explorer, version, monkeypatch):
         file = {"content": memoryview(buffer.getvalue()), "name": name}
 
     upload(explorer, (file,) if version == 8 else {name: file}, monkeypatch)
-    assert explorer.picture.value == name
+    assert explorer.image.value == name
     assert torch.allclose(explorer.examples[name][0, :, 0, 0] * 255, torch.tensor([200.0, 30, 30]), atol=0.5)
 
 
 def test_a_broken_upload_is_named_and_changes_nothing(explorer, monkeypatch):
-    chosen = explorer.picture.value
+    chosen = explorer.image.value
 
     upload(explorer, ({"name": "broken.png", "content": b"no picture"},), monkeypatch)
     assert "broken.png" in explorer.about.value
-    assert explorer.picture.value == chosen
+    assert explorer.image.value == chosen
 
 
 def test_the_recorded_form_is_html_alone_and_the_same_twice(explorer):
