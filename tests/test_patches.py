@@ -1,6 +1,8 @@
+import copy
 import inspect
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
-from course_lib import attribution, patches, world
+from course_lib import attribution, models, patches, world
 from course_lib.patches import crops, gradients, top_patches
 from course_lib.taps import Taps, receptive_field
 
@@ -20,7 +22,7 @@ BATCH = 16
 
 @pytest.fixture(scope="module")
 def many():
-    return world.draw(500, seed=42).images
+    return world.draw(200, seed=42).images
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +264,131 @@ def test_gradients_of_a_fully_connected_unit_cover_the_picture(coursenet, many):
     assert torch.allclose(got, expected, atol=1e-5)
 
 
+# ---------------------------------------------------------------- networks as they come
+
+WRAPPED = {"tensor": lambda a: a, "tuple": lambda a: (a, None), "dict": lambda a: {"out": a}}
+
+
+class Trained(nn.Module):
+    """With batch normalisation and dropout; a layer and the network output what `wrap` makes of a tensor."""
+
+    class Inner(nn.Module):
+        def __init__(self, wrap):
+            super().__init__()
+            self.wrap, self.norm, self.drop = wrap, nn.BatchNorm2d(4), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.wrap(self.drop(self.norm(x).relu()))
+
+    def __init__(self, wrap="tensor"):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.inner, self.fc = nn.Conv2d(3, 4, 3), self.Inner(WRAPPED[wrap]), nn.Linear(4, 5)
+        self.wrap = wrap
+
+    def forward(self, x):
+        a = self.inner(self.conv(x))
+        a = a[0] if self.wrap == "tuple" else a["out"] if self.wrap == "dict" else a
+        return self.inner.wrap(self.fc(a.mean((2, 3))))
+
+
+@pytest.fixture
+def twelve(generator):
+    return torch.rand(12, 3, 16, 16, generator=generator)
+
+
+def same(found, expected, atol=1e-6):
+    close = torch.allclose(found.values, expected.values, atol=atol)
+    return close and torch.equal(found.index, expected.index) and torch.equal(found.boxes, expected.boxes)
+
+
+@pytest.mark.parametrize("layer", ["inner", ""])
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_patches_of_a_network_in_training_and_of_outputs_that_are_wrapped(twelve, wrap, layer):
+    net = Trained(wrap).train()
+    net.inner.drop.eval()
+    net.conv.weight.grad = torch.ones_like(net.conv.weight)
+    before, modes = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
+    found = top_patches(net, layer, twelve, 3, batch=5)
+    plain = Trained().eval()
+    maps = plain.inner(plain.conv(twelve)) if layer else plain(twelve)
+    values, index, _ = by_sorting(maps.detach(), 3)
+    assert np.allclose(found.values, values, atol=1e-6) and np.array_equal(found.index, index)
+    got = gradients(net, layer, found, twelve, 2, "guided")
+    assert torch.allclose(got, gradients(plain, layer, found, twelve, 2, "guided"), atol=1e-6)
+    with pytest.raises(ValueError, match="no ReLU rule"):
+        gradients(net, layer, found, twelve, 2, "guide")
+    assert [m.training for m in net.modules()] == modes
+    assert all(torch.equal(a, before[name]) for name, a in net.state_dict().items())
+    assert torch.equal(net.conv.weight.grad, torch.ones_like(net.conv.weight)) and net.fc.weight.grad is None
+    assert not any(m._forward_hooks for m in net.modules()) and all(p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_patches_under_every_mode_of_gradients(net, twelve, mode):
+    expected = top_patches(net, "2", twelve, 3)
+    with mode():
+        found = top_patches(net, "2", twelve.clone(), 3)
+        excites = gradients(net, "2", found, twelve.clone(), 1)
+    assert same(found, expected, atol=0) and not found.values.is_inference()
+    assert torch.equal(excites, gradients(net, "2", expected, twelve, 1))
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.double, 1e-5), (torch.half, 0.05), (torch.bfloat16, 0.3)])
+def test_patches_in_every_precision(net, twelve, dtype, atol):
+    expected = top_patches(net, "2", twelve, 3)
+    other = copy.deepcopy(net).to(dtype)
+    found = top_patches(other, "2", twelve, 3)
+    assert torch.allclose(found.values, expected.values.to(found.values.dtype), atol=atol)
+    got = gradients(other, "2", expected, twelve, 2, "gradient").float()
+    assert torch.allclose(got, gradients(net, "2", expected, twelve, 2, "gradient"), atol=atol)
+
+
+@pytest.mark.parametrize("around", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
+def test_patches_of_wrapped_networks(net, twelve, around):
+    expected = top_patches(net, "2", twelve, 3)
+    assert same(top_patches(around(net), "2", twelve, 3), expected)
+    excites = gradients(net, "2", expected, twelve, 1)
+    assert torch.allclose(gradients(around(net), "2", expected, twelve, 1), excites, atol=1e-6)
+
+
+def test_six_threads_share_a_network(twelve):
+    net = Trained().train()
+    expected = top_patches(Trained(), "inner", twelve, 3, batch=5)
+    excites = gradients(Trained(), "inner", expected, twelve, 2)
+
+    def one(_):
+        found = top_patches(net, "inner", twelve, 3, batch=5)
+        return same(found, expected) and torch.allclose(gradients(net, "inner", found, twelve, 2), excites, atol=1e-6)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(one, range(18)))
+    assert net.training
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("convnext_tiny", "features.1.0.block.3"), ("swin_t", "features.1.0.mlp.0"), ("swin_t", "features.1")],
+)
+def test_maps_with_their_channels_last_have_their_channels(name, layer, generator):
+    """Rows of these maps were once taken for channels."""
+    net = models.load(name, weights="random")
+    x = torch.rand(4, 3, 64, 64, generator=generator)
+    seen = []
+    handle = net.get_submodule(layer).register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        net(x)
+    handle.remove()
+    (maps,) = seen
+    assert maps.shape[1:3] == (16, 16)
+    values, index, _ = by_sorting(maps.permute(0, 3, 1, 2), 2)
+    found = top_patches(net, layer, x, 2)
+    assert np.allclose(found.values, values, atol=1e-4) and np.array_equal(found.index, index)
+    assert found.boxes.shape == (maps.shape[3], 2, 4)
+    excites = gradients(net, layer, found, x, maps.shape[3] - 1, "gradient")
+    assert len(excites) == 2 and excites.abs().sum() > 0
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -341,13 +468,30 @@ def test_what_cannot_be_asked_is_refused(net, generator):
     for function in (lambda c: crops(found, x, c), lambda c: gradients(net, "2", found, x, c)):
         with pytest.raises(ValueError, match="no channel with number 5: they go from 0 to 4"):
             function(5)
+        with pytest.raises(TypeError, match="the channel is a whole number"):
+            function(1.0)
+        with pytest.raises(ValueError, match="the channel is one int"):
+            function([1, 2])
+        assert torch.equal(function(np.int64(1)), function(1)) and torch.equal(function(torch.tensor(1)), function(1))
+    with pytest.raises(ValueError, match="no rank with number 2: they go from 0 to 1"):
+        crops(found, x, 1, ranks=[0, 2])
+    with pytest.raises(ValueError, match="the patches are of other images: number 4 is missing among 4"):
+        crops(patches.TopPatches(found.values, torch.full_like(found.index, 4), found.boxes), x[:4], 1)
+    with pytest.raises(TypeError, match=r"images are float in .0, 1., got torch.uint8"):
+        top_patches(net, "2", (255 * x).byte(), 2)
+    with pytest.raises(TypeError, match="a network is a torch.nn.Module, got function"):
+        top_patches(lambda x: x, "", x, 2)
 
 
 def test_answers_that_are_not_finite_are_refused(net, generator):
     x = torch.rand(5, 3, 16, 16, generator=generator)
-    x[3, 0, 4, 4] = torch.nan
+    spoilt = x.clone()
+    spoilt[3, 0, 4, 4] = torch.nan
+    with pytest.raises(ValueError, match="images hold values that are not finite"):
+        top_patches(net, "2", spoilt, 2)
+    nn.init.constant_(net[2].bias, torch.inf)
     with pytest.raises(ValueError, match="layer '2' outputs values that are not finite"):
-        top_patches(net, "2", x, 2, progress=False)
+        top_patches(net, "2", x, 2)
 
 
 def test_an_empty_folder_is_refused(net, tmp_path):
