@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from course_lib.attribution import gradient
 from course_lib.data import Pictures, batches, count, pick
-from course_lib.embedding.codes import as_taken
+from course_lib.embedding.codes import as_taken, check_precision
 from course_lib.errors import require
 from course_lib.inputs import Label, check_range, whole
 from course_lib.taps import ReceptiveField, Taps, receptive_field
@@ -53,7 +53,7 @@ def top_patches(
         net: Any network; it is evaluated, whatever mode it is in.
         layer: Name as in `net.layers`. A fully connected unit sees the whole image.
         images: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset, all of one size; walked once, in
-            constant memory, and brought to the network's device and dtype.
+            constant memory, and brought to the network's device.
         k: Number of patches for each channel, from 1 to the number of images.
         size: Side to which files are resized, by default the network's image_size, or 224.
         batch: Number of images that run at a time.
@@ -64,7 +64,8 @@ def top_patches(
         Values, numbers of images and boxes, on the CPU.
 
     Raises:
-        TypeError: `net` is no module, or `images` are of a type that cannot be walked.
+        TypeError: `net` is no module; `images` are of a type that cannot be walked, or a tensor in another dtype than
+            the network's (files and datasets are brought to it).
         ValueError: An unknown layer, one whose output is neither a row nor a map for each channel, or not finite; k out
             of range; a broken file; images that the network cannot take, or of several sizes.
 
@@ -79,6 +80,7 @@ def top_patches(
     n = count(images)
     require(isinstance(k, int) and 1 <= k <= n, f"k must be from 1 to the number of images, {n}, got {k}")
     taps = Taps(net, layer)
+    check_precision(taps.net, images)
     side = size or getattr(taps.net, "image_size", 224)
     best: tuple[Tensor, ...] = ()  # values, positions, numbers of images, each (k, channels)
     sizes: set[tuple[int, ...]] = set()
@@ -203,6 +205,7 @@ def gradients(
         torch.Size([4, 3, 51, 51])
     """
     taps = Taps(net, layer)
+    check_precision(taps.net, images)
     chosen, boxes = _chosen(found, images, channel, ranks, size or getattr(taps.net, "image_size", 224))
     cut = []
     with torch.inference_mode(False):

@@ -251,9 +251,11 @@ def test_codes_under_every_mode_of_gradients_can_be_used_afterwards(pictures, mo
 def test_images_come_in_the_precision_of_the_network(pictures, tmp_path, dtype):
     write(pictures, tmp_path)
     expected = codes(Small(), "conv", pictures)
-    for images in (pictures, pictures.to(dtype), tmp_path):  # files are float32
+    for images in (pictures.to(dtype), tmp_path, Counting(pictures)):  # files and datasets hold float32
         got = codes(Small().to(dtype), "conv", images)
         assert got.dtype == torch.float32 and torch.allclose(got, expected, atol=0.1)
+    with pytest.raises(TypeError, match=f"the network computes in {dtype} and the images are torch.float32"):
+        codes(Small().to(dtype), "conv", pictures)
     with pytest.raises(TypeError, match=r"images are float in \[0, 1\], got torch.uint8; divide 8-bit values by 255"):
         codes(Small().to(dtype), "conv", (pictures * 255).byte())
 

@@ -340,9 +340,10 @@ def test_patches_under_every_mode_of_gradients(net, twelve, mode):
 def test_patches_in_every_precision(net, twelve, dtype, atol):
     expected = top_patches(net, "2", twelve, 3)
     other = copy.deepcopy(net).to(dtype)
-    found = top_patches(other, "2", twelve, 3)
+    found = top_patches(other, "2", twelve.to(dtype), 3)
+    assert same(top_patches(other, "2", Tuples(twelve), 3), found)  # a dataset is brought to the network
     assert torch.allclose(found.values, expected.values.to(found.values.dtype), atol=atol)
-    got = gradients(other, "2", expected, twelve, 2, "gradient").float()
+    got = gradients(other, "2", expected, twelve.to(dtype), 2, "gradient").float()
     assert torch.allclose(got, gradients(net, "2", expected, twelve, 2, "gradient"), atol=atol)
 
 

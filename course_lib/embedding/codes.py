@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from course_lib.data import Pictures, batches, count
 from course_lib.embedding.table import BLOCK
 from course_lib.errors import require
-from course_lib.inputs import check_batch, device_of, plain
+from course_lib.inputs import check_alike, check_batch, device_of, dtype_of, plain
 from course_lib.taps import Taps
 
 
@@ -31,7 +31,7 @@ def codes(
         net: Any network; it is evaluated, whatever mode it is in.
         layer: Name as in `net.layers`; "" is the output.
         images: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset; walked in batches, in constant memory,
-            and brought to the network's device and dtype.
+            and brought to the network's device.
         size: Side to which files are resized, by default the network's image_size, or 224.
         batch: Number of images that run at a time.
         out: A .npy file to fill instead of memory; the tensor that comes back is mapped from it. Rows that are not done
@@ -45,7 +45,8 @@ def codes(
         (n, d) float32 on the CPU; maps are flattened channel by channel.
 
     Raises:
-        TypeError: `net` is no module, or `images` are of a type that cannot be walked.
+        TypeError: `net` is no module; `images` are of a type that cannot be walked, or a tensor in another dtype than
+            the network's (files and datasets are brought to it).
         ValueError: An unknown layer, a broken file, images that the network cannot take, an output that is not one code
             an image or not finite, or an `out` that holds other codes.
 
@@ -55,6 +56,7 @@ def codes(
         torch.Size([3, 256])
     """
     taps = Taps(net, layer)
+    check_precision(taps.net, images)
     options: dict[str, Any] = {
         "size": size or getattr(taps.net, "image_size", 224),
         "batch": batch,
@@ -89,6 +91,17 @@ def _codes(taps: Taps, x: Tensor) -> Tensor:
     return found
 
 
+def check_precision(net: nn.Module, images: Pictures) -> None:
+    """Raise TypeError for a tensor in another dtype than the network's; files and datasets are brought to it.
+
+    Args:
+        net: Any network.
+        images: As in `codes`.
+    """
+    if isinstance(images, Tensor) and images.is_floating_point():
+        check_alike(net, images[:0].to(device_of(net)))
+
+
 def as_taken(net: nn.Module, x: Tensor) -> Tensor:
     """Images as a network takes them: on its device and in its dtype, without a history.
 
@@ -101,8 +114,7 @@ def as_taken(net: nn.Module, x: Tensor) -> Tensor:
         ValueError: Images that the network cannot take.
     """
     if isinstance(x, Tensor) and x.is_floating_point():
-        like = next((p for p in net.parameters() if p.is_floating_point()), None)
-        x = plain(x.to(device_of(net)) if like is None else x.to(like))
+        x = plain(x.to(device_of(net), dtype_of(net)))
     check_batch(net, x)
     return x
 
