@@ -1,21 +1,22 @@
-"""Photographs that come with the dependencies, folders of pictures, walks through any number."""
+"""Photographs that come with the dependencies, folders of images, walks through any number."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import skimage.data
-import sklearn.datasets
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from course_lib.errors import require, unknown
+from course_lib.inputs import check_range, whole
+from course_lib.progress import bar
+
+__all__ = ["SUFFIXES", "Pictures", "batches", "count", "credit", "folder", "photograph", "photographs", "pick", "read"]
 
 # name -> (function of scikit-image, or None for scikit-learn's sample images; credit)
 _PHOTOGRAPHS: dict[str, tuple[str | None, str]] = {
@@ -26,60 +27,150 @@ _PHOTOGRAPHS: dict[str, tuple[str | None, str]] = {
     "flower": (None, "A dahlia, vultilion, CC BY 2.0, from scikit-learn"),
     "china": (None, "A temple in China, danielbuechele, CC BY 2.0, from scikit-learn"),
 }
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+#: Endings of the files that `folder` takes for images.
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+
+#: A tensor (n, 3, h, w); a folder; a list of files; or a Dataset with a length. An item of a Dataset is an image, a
+#: tuple or list that begins with one, or a dict that holds one as "image", "img" or "pixel_values"; the image is a
+#: float tensor (3, h, w), a PIL image, or a numpy array (h, w, 3) of bytes, or of floats in [0, 1].
+Pictures = Tensor | str | Path | Sequence[str | Path] | Dataset[Any]
+
+_KEYS = ("image", "img", "pixel_values")  # of the image in an item that is a dict
 
 
 def photographs() -> tuple[str, ...]:
-    """The names that `photograph` knows."""
+    """The names that `photograph` knows.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> photographs()
+        ('chelsea', 'coffee', 'astronaut', 'rocket', 'flower', 'china')
+    """
     return tuple(_PHOTOGRAPHS)
 
 
 def credit(name: str) -> str:
-    """Who made the photograph, and its licence."""
+    """Who made a photograph, and its licence.
+
+    Args:
+        name: One of `photographs`.
+
+    Returns:
+        One line.
+
+    Raises:
+        ValueError: No photograph of that name (the nearest names are listed).
+
+    Example:
+        >>> credit("chelsea")
+        'Chelsea the cat, Stéfan van der Walt, CC0, from scikit-image'
+    """
     return _entry(name)[1]
 
 
 def photograph(name: str, size: int | None = 224) -> Tensor:
-    """A photograph that comes with scikit-image or scikit-learn: (1, 3, size, size) in [0, 1].
+    """A photograph that comes with scikit-image or scikit-learn.
 
-    The largest square of the middle, resized; size=None keeps the whole picture. Raises ValueError for another name.
+    Args:
+        name: One of `photographs`.
+        size: Side in pixels to which the largest square in the middle is resized (Lanczos); None keeps the whole
+            image as it is.
+
+    Returns:
+        (1, 3, size, size) float32 in [0, 1].
+
+    Raises:
+        TypeError: `size` is no whole number.
+        ValueError: No photograph of that name (the nearest names are listed), or size < 1.
+
+    Example:
+        >>> photograph("chelsea", 96).shape
+        torch.Size([1, 3, 96, 96])
     """
     function, _ = _entry(name)
-    array = sklearn.datasets.load_sample_image(f"{name}.jpg") if function is None else getattr(skimage.data, function)()
-    return _tensor(Image.fromarray(array), size)
+    return _tensor(Image.fromarray(_sample(name, function)), _side(size))
+
+
+def _sample(name: str, function: str | None) -> Any:
+    """The photograph as bytes (h, w, 3)."""
+    if function is None:
+        import sklearn.datasets
+
+        return sklearn.datasets.load_sample_image(f"{name}.jpg")
+    import skimage.data
+
+    return getattr(skimage.data, function)()
 
 
 def read(path: str | Path | BinaryIO, size: int | None = 224) -> Tensor:
-    """The picture in a file, or an open one, (1, 3, size, size) in [0, 1], as `photograph` does it.
+    """The image in a file: upright as the camera noted (EXIF), in RGB, transparent pixels white.
 
-    Upright as the camera noted (EXIF). Grey becomes RGB, 16 bits keep their range, transparent pixels show white.
-    Raises FileNotFoundError for no file, ValueError that names it for one that is broken, cut short, or no picture.
+    Of an animation it is the first frame. Grey of 16 bits keeps its range. Grey of 32 bits, whose white no file states,
+    is read by its values: all in 0 ... 255 are 8 bits, all in 0 ... 65535 are 16 bits, others are refused.
+
+    Args:
+        path: A file, or one that is open in binary mode.
+        size: Side in pixels to which the largest square in the middle is resized (Lanczos); None keeps the whole
+            image as it is.
+
+    Returns:
+        (1, 3, size, size) float32 in [0, 1].
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        TypeError: `size` is no whole number.
+        ValueError: size < 1, or a file that is broken, cut short, no image, or has no known range (floating point
+            pixels; 32-bit grey that is negative or above 65535). The file is named.
     """
-    require(size is None or size >= 1, f"size must be at least 1, got {size}")
+    side = _side(size)
     try:
-        with Image.open(path) as picture:
-            return _tensor(_rgb(ImageOps.exif_transpose(picture)), size)
+        with Image.open(path) as image:
+            return _tensor(_rgb(image), side)
     except FileNotFoundError:
         raise
     except Exception as error:  # what a damaged file makes Pillow raise has no common class
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
 def folder(path: str | Path) -> list[Path]:
-    """The picture files of a folder, sorted by name. Raises ValueError where there are none."""
-    files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in SUFFIXES)
-    require(bool(files), f"no pictures in {path}; looked for {', '.join(sorted(SUFFIXES))}")
+    """The image files of a folder, sorted by name.
+
+    Files count by their ending (`SUFFIXES`). Hidden files, whose names begin with a dot, are left out; the
+    ``._name.png`` that macOS writes beside ``name.png`` is one.
+
+    Args:
+        path: The folder; folders inside it are not searched.
+
+    Returns:
+        The paths, at least one.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        NotADirectoryError: It is a file.
+        ValueError: It holds no images.
+    """
+    root = Path(path)
+    if root.is_file():
+        raise NotADirectoryError(f"{path} is a file, not a folder; for a few files, give a list of them")
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}")
+    files = sorted(file for file in root.iterdir() if _is_image(file))
+    require(bool(files), f"no images in {path}; looked for {', '.join(sorted(SUFFIXES))}")
     return files
 
 
-# ---------------------------------------------------------------- any number of pictures
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
 
-# (n, 3, h, w); a folder; its files; a torch Dataset whose items are (3, h, w) pictures, or tuples that begin with one
-Pictures = Tensor | str | Path | Sequence[str | Path] | Dataset[Any]
+
+# ---------------------------------------------------------------- any number of images
 
 
 class _Files(Dataset[Tensor]):
-    """Picture files as a dataset of (3, size, size)."""
+    """Image files as a dataset of (3, size, size)."""
 
     def __init__(self, files: Sequence[str | Path], size: int | None):
         self.files, self.size = files, size
@@ -92,28 +183,65 @@ class _Files(Dataset[Tensor]):
 
 
 def _collection(pictures: Pictures, size: int | None) -> Any:
-    """Something with a length whose item i is picture i, (3, h, w), or a tuple that begins with it."""
+    """Something with a length whose item i holds image i."""
     if isinstance(pictures, str | Path):
         return _Files(folder(pictures), size)
     if isinstance(pictures, Sequence) and all(isinstance(file, str | Path) for file in pictures):
         return _Files(pictures, size)
     if isinstance(pictures, Sequence) or not (hasattr(pictures, "__len__") and hasattr(pictures, "__getitem__")):
         raise TypeError(
-            f"pictures are a tensor (n, 3, h, w), a folder, a list of files or a Dataset with a length, "
+            f"images are a tensor (n, 3, h, w), a folder, a list of files or a Dataset with a length, "
             f"got {type(pictures).__name__}"
         )
     return pictures
 
 
 def count(pictures: Pictures) -> int:
-    """How many pictures there are."""
+    """How many images there are.
+
+    Args:
+        pictures: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
+
+    Returns:
+        Their number.
+
+    Raises:
+        TypeError: No collection of images.
+        ValueError: A folder without images.
+
+    Example:
+        >>> count(torch.zeros(5, 3, 8, 8))
+        5
+    """
     return len(_collection(pictures, None))
 
 
 def pick(pictures: Pictures, indices: Sequence[int], size: int | None = 224) -> Tensor:
-    """The pictures with these numbers, (k, 3, h, w). size: to which files are resized, as in `read`."""
+    """The images with these indices.
+
+    Args:
+        pictures: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
+        indices: Which ones, from 0; an image may be picked several times.
+        size: Side to which files and PIL images are cut and resized, as in `read`; tensors and arrays stay as they are.
+
+    Returns:
+        (k, 3, h, w).
+
+    Raises:
+        TypeError: No collection of images, an item that is no image (see `Pictures`), or indices that are no whole
+            numbers.
+        ValueError: An index out of range, a file that cannot be read, or images of different sizes.
+
+    Example:
+        >>> x = torch.arange(4).view(4, 1, 1, 1).expand(4, 3, 2, 2) / 4
+        >>> pick(x, [3, 1])[:, 0, 0, 0]
+        tensor([0.7500, 0.2500])
+    """
+    size = _side(size)
     collection = _collection(pictures, size)
-    return torch.stack([_picture(collection[int(i)]) for i in indices])
+    chosen = torch.as_tensor(whole(indices, "index of an image")).view(-1)
+    check_range(chosen, len(collection), "image")
+    return _stacked([_image(collection[i], i, size) for i in chosen.tolist()])
 
 
 def batches(
@@ -125,57 +253,120 @@ def batches(
     skip_broken: bool = False,
     progress: bool = True,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Walk through pictures in constant memory: yields their numbers and the pictures, (b, 3, h, w).
+    """Walk through any number of images in constant memory.
 
-    start: number of the first picture to look at. A file that cannot be read ends the walk with the ValueError of
-    `read`; with skip_broken it is left out, with a warning that names it. Files are read by several threads.
-    Raises ValueError for no pictures, batch < 1, or pictures of different sizes in one batch.
+    Files are read by several threads, the items of a Dataset by the caller's own.
+
+    Args:
+        pictures: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
+        size: Side to which files and PIL images are cut and resized, as in `read`; tensors and arrays stay as they are.
+        batch: Images in a batch, at least 1; the last batch may hold fewer.
+        start: Index of the first image.
+        skip_broken: Leave out files that cannot be read, with a warning that names each; otherwise the walk ends there
+            with the error of `read`.
+        progress: Whether a walk that lasts shows a bar.
+
+    Yields:
+        The indices of a batch and its images, (b, 3, h, w).
+
+    Raises:
+        TypeError: No collection of images, an item that is no image (see `Pictures`), or numbers that are not whole.
+        ValueError: No images, batch < 1, start < 0, a file that cannot be read, or images of different sizes in one
+            batch.
+
+    Example:
+        >>> for indices, x in batches(torch.zeros(5, 3, 8, 8), batch=2):
+        ...     print(indices, tuple(x.shape))
+        [0, 1] (2, 3, 8, 8)
+        [2, 3] (2, 3, 8, 8)
+        [4] (1, 3, 8, 8)
     """
+    size, batch, start = _side(size), _whole(batch, "batch", 1), _whole(start, "start", 0)
     collection = _collection(pictures, size)
     n = len(collection)
-    require(n > 0, "no pictures: the collection is empty")
-    require(batch >= 1, f"batch must be at least 1, got {batch}")
+    require(n > 0, "no images: the collection is empty")
 
     def load(i: int) -> tuple[int, Tensor] | None:
         try:
-            return i, _picture(collection[i])
+            return i, _image(collection[i], i, size)
         except ValueError as error:
             if not (skip_broken and isinstance(collection, _Files)):
                 raise
             warnings.warn(f"left out: {error}", stacklevel=2)
             return None
 
-    bar = tqdm(total=n, initial=start, unit="picture", disable=not progress, leave=False)
-    with bar, ThreadPoolExecutor() as pool:
+    with bar(total=n, initial=start, unit="image", shown=progress) as walked, ThreadPoolExecutor() as pool:
         each = pool.map if isinstance(collection, _Files) else map  # a dataset may not bear several threads
         for first in range(start, n, batch):
             numbers = range(first, min(first + batch, n))
             if isinstance(collection, Tensor):
                 yield list(numbers), collection[numbers.start : numbers.stop]
             elif found := [pair for pair in each(load, numbers) if pair is not None]:
-                shapes = {tuple(picture.shape) for _, picture in found}
-                require(len(shapes) == 1, f"pictures of different sizes in one batch: {sorted(shapes)}; give a size")
-                yield [i for i, _ in found], torch.stack([picture for _, picture in found])
-            bar.update(len(numbers))
+                yield [i for i, _ in found], _stacked([image for _, image in found])
+            walked.update(len(numbers))
 
 
-def _picture(item: Any) -> Tensor:
-    return item[0] if isinstance(item, tuple | list) else item
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    shapes = {tuple(image.shape) for image in images}
+    require(
+        len(shapes) == 1,
+        f"images of different sizes in one batch: {sorted(shapes)}; give a size, or resize them in the dataset",
+    )
+    return torch.stack(list(images))
 
 
-# ---------------------------------------------------------------- pictures as tensors
+def _image(item: object, i: int, size: int | None) -> Tensor:
+    """The image (3, h, w) of item i of a collection, in whatever it comes."""
+    if isinstance(item, Mapping) and (key := next((key for key in _KEYS if key in item), None)):
+        return _image(item[key], i, size)
+    if isinstance(item, tuple | list) and item:
+        return _image(item[0], i, size)
+    if isinstance(item, Image.Image):
+        return _tensor(_rgb(item), size)[0]
+    if isinstance(item, Tensor) and item.dim() == 3 and item.is_floating_point():
+        return item
+    if isinstance(item, np.ndarray) and item.ndim == 3 and item.shape[2] == 3 and _is_scaled(item.dtype):
+        return _planes(item)
+    raise TypeError(
+        f"image {i} is {_described(item)}; an item is a float tensor (3, h, w), a PIL image or a numpy array "
+        f"(h, w, 3) of bytes or floats, a tuple that begins with one, or a dict with one as {', '.join(_KEYS)}"
+    )
 
 
-def _rgb(picture: Any) -> Any:
-    """Any kind of Pillow picture as 8-bit RGB."""
-    if picture.mode == "F":
+def _is_scaled(dtype: np.dtype[Any]) -> bool:
+    return dtype == np.uint8 or dtype.kind == "f"
+
+
+def _described(item: object) -> str:
+    if isinstance(item, Tensor | np.ndarray):
+        return f"a {type(item).__name__} of {item.dtype} and shape {tuple(item.shape)}"
+    return (
+        f"a dict with {', '.join(map(repr, item))}" if isinstance(item, Mapping) else f"of type {type(item).__name__}"
+    )
+
+
+# ---------------------------------------------------------------- images as tensors
+
+
+def _rgb(image: Any) -> Any:
+    """A Pillow image of any mode, upright, as 8-bit RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
         raise ValueError("floating point pixels have no fixed range; save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip at 255
-        picture = Image.fromarray((np.asarray(picture).astype(np.uint32).clip(0, 65535) // 257).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    if image.mode.startswith("I"):  # grey of 16 or 32 bits, which Pillow's own conversion would clip at 255
+        image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _eight_bits(grey: np.ndarray, mode: str) -> np.ndarray:
+    """Grey of 16 bits, or of 32 (mode "I"), whose values tell how many they use, as bytes."""
+    least, most = int(grey.min()), int(grey.max())
+    in_range = 0 <= least and most <= 65535
+    require(in_range, f"its 32-bit grey values go from {least} to {most}; known are 0 to 255 and 0 to 65535")
+    return (grey if mode == "I" and most <= 255 else grey // 257).astype(np.uint8)
 
 
 def _entry(name: str) -> tuple[str | None, str]:
@@ -184,12 +375,31 @@ def _entry(name: str) -> tuple[str | None, str]:
     return _PHOTOGRAPHS[name]
 
 
-def _tensor(picture: Any, size: int | None) -> Tensor:
+def _side(size: int | None) -> int | None:
+    return None if size is None else _whole(size, "size", 1)
+
+
+def _whole(value: int, what: str, least: int) -> int:
+    number = whole(value, what)
+    if not isinstance(number, int):
+        raise TypeError(f"the {what} is one whole number, got {value!r}")
+    require(number >= least, f"{what} must be at least {least}, got {number}")
+    return number
+
+
+def _tensor(image: Any, size: int | None) -> Tensor:
+    """An 8-bit RGB Pillow image as (1, 3, size, size), the largest square in the middle, or (1, 3, h, w)."""
     if size is not None:
-        require(size >= 1, f"size must be at least 1, got {size}")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         box = (left, top, left + side, top + side)
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
-    array = np.asarray(picture, dtype=np.float32) / 255  # (h, w, 3)
-    return torch.from_numpy(array).permute(2, 0, 1)[None].contiguous()
+        image = image.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    return _planes(np.asarray(image))[None]
+
+
+def _planes(array: np.ndarray) -> Tensor:
+    """Bytes, or floats in [0, 1], (h, w, 3), as float32 (3, h, w)."""
+    values = array.astype(np.float32)
+    if array.dtype == np.uint8:
+        values /= 255
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()

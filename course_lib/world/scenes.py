@@ -1,21 +1,43 @@
-"""A drawn world where the truth is known: every picture comes with its label, mask and factors."""
+"""What is in a scene, and how it is drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib.errors import require
+from course_lib.inputs import whole
+from course_lib.noise import power_law
 from course_lib.world import shapes
-from course_lib.world.shapes import by_kind, length
+from course_lib.world.shapes import by_index, length
 
+__all__ = [
+    "BACKGROUNDS",
+    "COLOURS",
+    "MUTED",
+    "PALETTE",
+    "SHAPES",
+    "TEXTURES",
+    "Scenes",
+    "draw",
+    "plan_scenes",
+    "render",
+]
+
+#: Names of the classes: label i is SHAPES[i].
 SHAPES = tuple(shapes.SHAPES)
+#: Names of the object's textures.
 TEXTURES = tuple(shapes.TEXTURES)
+#: Names of the object's colours.
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+#: Names of the backgrounds.
 BACKGROUNDS = tuple(shapes.BACKGROUNDS)
 
+#: The colours, (8, 3) RGB in [0, 1], before the small change that each scene makes to them.
 PALETTE = torch.tensor(
     [
         [0.80, 0.17, 0.16],
@@ -28,7 +50,7 @@ PALETTE = torch.tensor(
         [0.92, 0.53, 0.67],
     ]
 )
-# Quieter colours for what stands behind the object: stone, sand, sage, slate, dusk, clay.
+#: Quieter colours for what stands behind the object, (6, 3): stone, sand, sage, slate, dusk, clay.
 MUTED = torch.tensor(
     [
         [0.62, 0.60, 0.57],
@@ -40,21 +62,39 @@ MUTED = torch.tensor(
     ]
 )
 LIGHT = (-0.6, -0.8)  # where the light comes from, (x, y) with y downwards: the upper left
-GRID = 96  # side of the noise fields; larger pictures interpolate them
+GRID = 96  # side of the noise fields; larger images interpolate them
 CHUNK = 64  # scenes drawn at a time, which bounds the memory
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Pictures with their truth.
+    """Images with their truth.
 
-    images: (n, 3, size, size) float32 in [0, 1], 8-bit values.
-    labels: (n,) int64, an index into SHAPES.
-    masks: (n, 1, size, size) bool, where the object is visible.
-    depth: (n, 1, size, size) float32 in [0, 1], 0 at the viewer.
-    factors: name -> (n,) tensor. shape, texture, colour, second_colour and background index the module's
-        tuples; x, y (centre) and radius are in half picture widths, x and y in [-1, 1] with y downwards;
-        angle in radians; visible is the fraction of the object that nothing hides; watermark is bool.
+    An index or a mask selects scenes, ``scenes[3]`` (a batch of one), ``scenes[:8]``,
+    ``scenes[scenes.factors["visible"] < 1]``.
+
+    Args:
+        images: As below.
+        labels: As below.
+        masks: As below.
+        depth: As below.
+        factors: As below.
+
+    Attributes:
+        images: (n, 3, size, size) float32 in [0, 1], 8-bit values.
+        labels: (n,) int64, an index into SHAPES.
+        masks: (n, 1, size, size) bool, where the object is visible.
+        depth: (n, 1, size, size) float32 in [0, 1], 0 at the viewer.
+        factors: Name -> (n,) tensor. shape, texture, colour, second_colour and background index SHAPES, TEXTURES,
+            COLOURS, COLOURS and BACKGROUNDS; x, y (centre) and radius are in half image widths, x and y in [-1, 1]
+            with y downwards; angle in radians; frequency of the texture, in periods a radius; distance of the object
+            from the viewer, as in depth; occluded (bool) where a ribbon stands in front of its rim; visible is the
+            fraction of the object that nothing hides; watermark (bool).
+
+    Example:
+        >>> scenes = draw(20, seed=1)
+        >>> len(scenes[scenes.factors["occluded"]]), len(scenes[:8]), scenes[3].images.shape
+        (5, 8, torch.Size([1, 3, 96, 96]))
     """
 
     images: Tensor
@@ -66,23 +106,67 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray | Tensor) -> "Scenes":
+        rows = index if isinstance(index, slice) else _rows(index, len(self))
+        images, labels, masks, depth = (t[rows] for t in (self.images, self.labels, self.masks, self.depth))
+        return Scenes(images, labels, masks, depth, {name: values[rows] for name, values in self.factors.items()})
+
     def to(self, device: torch.device | str) -> "Scenes":
-        """The same scenes on another device."""
+        """The same scenes on another device.
+
+        Args:
+            device: Where to: "cuda".
+
+        Returns:
+            New scenes, or tensors of these where they are there already.
+        """
         images, labels, masks, depth = (t.to(device) for t in (self.images, self.labels, self.masks, self.depth))
         return Scenes(images, labels, masks, depth, {name: values.to(device) for name, values in self.factors.items()})
 
 
+def _rows(index: int | Sequence[int] | Sequence[bool] | np.ndarray | Tensor, n: int) -> Tensor:
+    """The numbers of the scenes that an index or a mask selects: (k,) int64."""
+    chosen = index.detach().cpu() if isinstance(index, Tensor) else torch.as_tensor(np.asarray(index))
+    if chosen.dtype == torch.bool:
+        require(chosen.shape == (n,), f"a mask of {n} scenes is ({n},), got {tuple(chosen.shape)}")
+        return chosen.nonzero()[:, 0]
+    if chosen.numel() == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    rows = torch.as_tensor(whole(chosen, "index of a scene")).view(-1)
+    outside = rows[(rows < -n) | (rows >= n)].tolist()
+    if outside:  # not a ValueError: this ends a loop over the scenes
+        raise IndexError(f"no scene {outside[0]}: there are {n}")
+    return rows
+
+
 def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, watermark: float = 0.0) -> Scenes:
-    """Draw n scenes: one object of ten shapes, textured, lit and sometimes partly hidden, on a busy background.
+    """Draw scenes: one object of ten shapes, textured, lit and sometimes partly hidden, on a busy background.
 
     The same seed gives the same scenes on every platform, at any size, and the first scenes of a longer draw are
-    those of a shorter one. Pictures are rounded to 8 bits, which hides how platforms round: between AVX-512 and plain
+    those of a shorter one. Images are rounded to 8 bits, which hides how platforms round: between AVX-512 and plain
     x86 code one value in a million differed, by one level.
 
-    texture_bias: probability that the texture is given by the shape (shape i wears texture i mod 6), the trap
-        of Geirhos 2019. watermark: probability that a pattern of dots in the lower left corner gives the shape away.
-    Raises ValueError for n < 1, size < 16, or a probability outside [0, 1].
+    Args:
+        n: How many, at least 1.
+        seed: Of all random choices.
+        size: Height and width in pixels, at least 16.
+        texture_bias: Probability that the texture is given by the shape (shape i has texture i mod 6), the trap of
+            Geirhos 2019.
+        watermark: Probability that a pattern of dots in the lower left corner gives the shape away.
+
+    Returns:
+        The scenes.
+
+    Raises:
+        TypeError: n, seed or size is no whole number.
+        ValueError: n < 1, size < 16, or a probability outside [0, 1].
+
+    Example:
+        >>> scenes = draw(3, seed=0)
+        >>> scenes.images.shape, [SHAPES[i] for i in scenes.labels]
+        (torch.Size([3, 3, 96, 96]), ['ring', 'crescent', 'square'])
     """
+    n, seed, size = (int(whole(value, name)) for value, name in ((n, "n"), (seed, "seed"), (size, "size")))
     require(n >= 1, f"n must be at least 1, got {n}")
     require(size >= 16, f"size must be at least 16 pixels, got {size}")
     require(0 <= texture_bias <= 1, f"texture_bias is a probability, got {texture_bias}")
@@ -103,28 +187,38 @@ def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, wa
 
 
 def plan_scenes(n: int, generator: torch.Generator, texture_bias: float, watermark: float) -> dict[str, Tensor]:
-    """Every choice about n scenes. One row of uniform numbers a scene, so that scene i does not depend on n."""
-    dice = iter(torch.rand(n, 96, generator=generator).unbind(1))
+    """Every choice about n scenes. One row of random numbers a scene, so that scene i does not depend on n.
+
+    Args:
+        n: How many.
+        generator: Draws the numbers.
+        texture_bias: As in `draw`.
+        watermark: As in `draw`.
+
+    Returns:
+        Name of the choice -> (n,) or (n, k): the factors of `Scenes` but visible, and what else `render` needs.
+    """
+    numbers = iter(torch.rand(n, 96, generator=generator).unbind(1))
 
     def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * next(dice)
+        return low + (high - low) * next(numbers)
 
     def choice(k: int) -> Tensor:
-        return (next(dice) * k).long()
+        return (next(numbers) * k).long()
 
     def several(count: int, low: float, high: float) -> Tensor:
         return torch.stack([uniform(low, high) for _ in range(count)], 1)
 
     plan = {"shape": choice(10), "texture": choice(6), "colour": choice(8), "background": choice(5)}
-    plan["texture"] = torch.where(next(dice) < texture_bias, plan["shape"] % 6, plan["texture"])
+    plan["texture"] = torch.where(next(numbers) < texture_bias, plan["shape"] % 6, plan["texture"])
     plan["second_colour"] = (plan["colour"] + 1 + choice(7)) % 8
     plan["radius"] = uniform(0.34, 0.62)
     plan["x"], plan["y"] = (uniform(-1, 1) * (0.97 - plan["radius"]) for _ in range(2))
     plan["angle"] = uniform(0, 2 * pi)
     plan["frequency"] = uniform(1.3, 2.2)
     plan["distance"] = uniform(0.35, 0.6)
-    plan["occluded"] = next(dice) < 0.25
-    plan["watermark"] = next(dice) < watermark
+    plan["occluded"] = next(numbers) < 0.25
+    plan["watermark"] = next(numbers) < watermark
     plan["strip"] = torch.stack([uniform(0, 2 * pi), uniform(0.45, 0.8), uniform(0.12, 0.2)], 1)
     plan["strip_colour"] = choice(6)[:, None]
     plan["tints"] = several(6, -0.06, 0.06)  # small changes of the object's two colours
@@ -136,9 +230,19 @@ def plan_scenes(n: int, generator: torch.Generator, texture_bias: float, waterma
 
 
 def render(plan: dict[str, Tensor], size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Paint back to front: background, bars, shadow, object, strip, watermark; then noise and 8 bits."""
+    """Paint back to front: background, bars, shadow, object, ribbon, watermark; then noise and 8 bits.
+
+    Args:
+        plan: From `plan_scenes`.
+        size: Height and width in pixels.
+        generator: Draws the noise of the surfaces and of the camera.
+
+    Returns:
+        images, masks and depth as in `Scenes`, and the visible fraction of each object, (n,).
+    """
     n = len(plan["shape"])
-    white, grain = torch.rand(n, 7, GRID, GRID, generator=generator).split([4, 3], 1)
+    noise = torch.rand(n, 7, GRID, GRID, generator=generator)
+    white, grain = noise[:, :4], noise[:, 4:]
     clouds = _pink_noise(white, size)  # (n, 4, size, size)
     axis = (torch.arange(size) + 0.5) / size * 2 - 1
     y, x = (c.expand(n, size, size) for c in torch.meshgrid(axis, axis, indexing="ij"))
@@ -150,7 +254,7 @@ def render(plan: dict[str, Tensor], size: int, generator: torch.Generator) -> tu
 
     u, v = _local(plan, x, y)
     radius = plan["radius"][:, None, None]
-    distance = by_kind(shapes.SHAPES, plan["shape"], u, v) * radius  # signed, negative inside
+    distance = by_index(shapes.SHAPES, plan["shape"], u, v) * radius  # signed, negative inside
     shadow = torch.sigmoid(-(_shift(distance, 0.07, pixel) - 0.02) / 0.05)
     image = image * (1 - 0.45 * shadow[:, None])
     cover = (0.5 - distance / pixel).clamp(0, 1)
@@ -180,14 +284,11 @@ def _local(plan: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
 
 
 def _pink_noise(white: Tensor, size: int) -> Tensor:
-    """1/f noise, the spectrum of natural pictures, with mean 0 and deviation 1."""
-    side = white.shape[-1]
-    fy, fx = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)
-    amplitude = 1 / (fy * fy + fx * fx).sqrt().clamp(min=1 / side)
-    amplitude[0, 0] = 0
-    field = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=(side, side))
+    """1/f noise, the spectrum of natural images, with mean 0 and deviation 1, interpolated to a size."""
+    field = power_law(white, 1, constant=False)
     field = field / field.std((2, 3), keepdim=True)
-    return field if size == side else F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
+    same = size == white.shape[-1]
+    return field if same else F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def _shift(field: Tensor, by: float, pixel: float) -> Tensor:
@@ -198,7 +299,7 @@ def _shift(field: Tensor, by: float, pixel: float) -> Tensor:
 
 
 def _shade(distance: Tensor, pixel: float, width: float) -> Tensor:
-    """Lambert shading of a bevelled edge: the slope of the distance against the light."""
+    """Lambert shading of a bevelled edge: the gradient of the distance against the light."""
     dy, dx = torch.gradient(distance, spacing=pixel, dim=(1, 2))
     facing = dx * LIGHT[0] + dy * LIGHT[1]
     return 1 + 0.38 * facing.clamp(-1, 1) * torch.exp((distance / width).clamp(max=0))
@@ -207,9 +308,12 @@ def _shade(distance: Tensor, pixel: float, width: float) -> Tensor:
 def _paint(plan: dict[str, Tensor], u: Tensor, v: Tensor, distance: Tensor, clouds: Tensor, pixel: float) -> Tensor:
     """The object's surface: two colours mixed by its texture, shaded at its edge."""
     scale = plan["frequency"][:, None, None]
-    mix = by_kind(shapes.TEXTURES, plan["texture"], u * scale, v * scale, clouds[:, 3])[:, None]
+    mix = by_index(shapes.TEXTURES, plan["texture"], u * scale, v * scale, clouds[:, 3])[:, None]
+    tints = plan["tints"]
     first, second = (PALETTE[plan[name]] for name in ("colour", "second_colour"))
-    first, second = ((c + t)[..., None, None] for c, t in zip((first, second), plan["tints"].split(3, 1), strict=True))
+    first, second = (
+        (c + t)[..., None, None] for c, t in zip((first, second), (tints[:, :3], tints[:, 3:]), strict=True)
+    )
     surface = torch.lerp(first, second, mix) * (1 + 0.03 * clouds[:, :1])
     return surface * _shade(distance, pixel, width=0.09)[:, None]
 
@@ -218,7 +322,8 @@ def _paint(plan: dict[str, Tensor], u: Tensor, v: Tensor, distance: Tensor, clou
 
 
 def _background(plan: dict[str, Tensor], x: Tensor, y: Tensor, clouds: Tensor) -> Tensor:
-    tone = by_kind(shapes.BACKGROUNDS, plan["background"], x, y, plan["ground_shape"], clouds[:, 3])[:, None]
+    """One of the backgrounds, in two quiet colours."""
+    tone = by_index(shapes.BACKGROUNDS, plan["background"], x, y, plan["ground_shape"], clouds[:, 3])[:, None]
     base = MUTED[plan["ground"][:, 0]][..., None, None]
     other = MUTED[plan["ground"].sum(1) % 6][..., None, None]
     return torch.lerp(base * 0.55, other * 1.2, tone.clamp(-0.2, 1.2)) + 0.03 * clouds[:, :3]
@@ -228,7 +333,7 @@ def _bars(
     plan: dict[str, Tensor], x: Tensor, y: Tensor, image: Tensor, depth: Tensor, pixel: float
 ) -> tuple[Tensor, Tensor]:
     """Four coloured bars, distractors that carry edges and hues but no shape."""
-    for bar, colour in zip(plan["bars"].split(5, 1), plan["bar_colours"].unbind(1), strict=True):
+    for bar, colour in zip(plan["bars"].view(-1, 4, 5).unbind(1), plan["bar_colours"].unbind(1), strict=True):
         ax, ay, dx, dy, w = (c[:, None, None] for c in bar.unbind(1))
         t = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-3)).clamp(0, 0.8)
         distance = length(x - ax - t * dx, y - ay - t * dy) - 0.045 - 0.02 * w

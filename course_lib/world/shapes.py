@@ -1,7 +1,7 @@
 """What the drawn world is made of: signed distances of the shapes, textures, backgrounds.
 
 Each is a function of coordinate fields (n, h, w) and gives a field. Distances and textures live in the object's own
-coordinates (u right, v up, radius one); backgrounds in the picture's (x, y in [-1, 1], y downwards).
+coordinates (u right, v up, radius one); backgrounds in the image's (x, y in [-1, 1], y downwards).
 Distances are negative inside; textures and backgrounds are tones, mostly in [0, 1].
 """
 
@@ -12,12 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+__all__ = ["BACKGROUNDS", "SHAPES", "TEXTURES", "Field", "by_index", "length"]
+
+#: Coordinate fields (n, h, w) -> a field (n, h, w).
 Field = Callable[..., Tensor]
 
 
-def by_kind(functions: Mapping[str, Field], kind: Tensor, *fields: Tensor) -> Tensor:
-    """The kind[i]-th function of row i of every field, each function called once on the rows that want it."""
-    chosen = [(kind == k).nonzero()[:, 0] for k in range(len(functions))]
+def by_index(functions: Mapping[str, Field], index: Tensor, *fields: Tensor) -> Tensor:
+    """Each row of the fields through its own function; every function is called once, on the rows that chose it.
+
+    Args:
+        functions: The functions, numbered in their order.
+        index: (n,) int64, the number of each row's function.
+        fields: (n, ...) each, what the functions take.
+
+    Returns:
+        (n, ...).
+    """
+    chosen = [(index == k).nonzero()[:, 0] for k in range(len(functions))]
     parts = [
         function(*(field[rows] for field in fields)) for function, rows in zip(functions.values(), chosen, strict=True)
     ]
@@ -28,6 +40,15 @@ def by_kind(functions: Mapping[str, Field], kind: Tensor, *fields: Tensor) -> Te
 
 
 def length(u: Tensor, v: Tensor) -> Tensor:
+    """``sqrt(u^2 + v^2)``, with a gradient at 0.
+
+    Args:
+        u: Any field.
+        v: One of the same shape.
+
+    Returns:
+        Their shape.
+    """
     return (u * u + v * v).clamp(min=1e-12).sqrt()
 
 
@@ -85,20 +106,7 @@ def _drop(u: Tensor, v: Tensor) -> Tensor:
     return torch.minimum(length(u, v - low) - radius, cone)
 
 
-_SHAPE_DISTANCES: tuple[Callable[..., Tensor], ...] = (
-    lambda u, v: length(u, v) - 0.88,
-    lambda u, v: torch.maximum(u.abs(), v.abs()) - 0.76,
-    lambda u, v: _polygon(u, v + 0.15, 3, 1.12),
-    lambda u, v: _outline(u, v, _star_corners()),
-    lambda u, v: (length(u, v) - 0.7).abs() - 0.22,
-    _cross,
-    _heart,
-    lambda u, v: torch.maximum(length(u + 0.1, v) - 0.92, 0.72 - length(u - 0.42, v)),
-    lambda u, v: _polygon(u, v, 6, 0.98),
-    _drop,
-)
-
-
+#: Signed distance of each shape, of (u, v).
 SHAPES: dict[str, Field] = {
     "disc": lambda u, v: length(u, v) - 0.88,
     "square": lambda u, v: torch.maximum(u.abs(), v.abs()) - 0.76,
@@ -140,9 +148,11 @@ def _fur(u: Tensor, v: Tensor, noise: Tensor) -> Tensor:
 
 
 def _dots(u: Tensor, v: Tensor, noise: Tensor) -> Tensor:
+    """A disc in each cell of a grid."""
     return _step(0.31 - length(u.remainder(1) - 0.5, v.remainder(1) - 0.5), 0.045)
 
 
+#: Tone of each texture, of (u, v, noise).
 TEXTURES: dict[str, Field] = {
     "plain": lambda u, v, noise: torch.zeros_like(u),
     "stripes": lambda u, v, noise: _step(torch.sin(2 * pi * u), 0.15),
@@ -176,7 +186,7 @@ def _planks(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
 
 
 def _leaves(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
-    """Ellipses on a shaken grid; where they overlap, the one with the larger number lies on top."""
+    """Ellipses on a jittered grid; where they overlap, the one with the larger number lies on top."""
     cells = 2.5 + 1.5 * a[:, 0, None, None]
     i0, j0 = torch.floor(x * cells), torch.floor(y * cells)
     tone, top = -0.1 + 0.1 * noise, torch.zeros_like(x)
@@ -202,6 +212,7 @@ def _waves(x: Tensor, y: Tensor, a: Tensor, noise: Tensor) -> Tensor:
     return 0.5 + 0.28 * torch.sin(pitch * t + 1.2 * torch.sin(2.3 * s)) + 0.18 * y + 0.08 * noise
 
 
+#: Tone of each background, of (x, y, four numbers, noise).
 BACKGROUNDS: dict[str, Field] = {
     "clouds": lambda x, y, a, noise: 0.5 + 0.32 * noise,
     "waves": _waves,
