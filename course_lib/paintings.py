@@ -1,11 +1,17 @@
-"""Pictures to take a style from, drawn: a night of brush strokes, stained glass, an engraving.
+"""Images to take a style from, drawn: a night of brush strokes, stained glass, an engraving.
 
-Each is a function () -> (1, 3, 256, 256) in [0, 1], the same for a seed on every machine up to rounding.
+The same seed gives the same image on every machine, up to rounding.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from course_lib.errors import require
+from course_lib.inputs import whole
+from course_lib.noise import power_law
+
+__all__ = ["engraving", "glass", "night"]
 
 SIDE = 256
 _AXIS = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
@@ -23,7 +29,22 @@ STROKE = 14  # steps along the wind to both sides, two pixels each
 def night(seed: int = 3) -> Tensor:
     """A wind with five whorls and a star in each, in strokes along the wind: golds on blues, light on thick paint.
 
-    A stroke is the mean of the paint along the wind: line integral convolution (Cabral and Leedom 1993).
+    A stroke is the mean of the paint along the wind: line integral convolution.
+
+    Args:
+        seed: Of the clouds and of the grain of the paint.
+
+    Returns:
+        (1, 3, 256, 256) in [0, 1].
+
+    Raises:
+        TypeError: `seed` is no whole number.
+
+    Source: Cabral and Leedom 1993 (the strokes).
+
+    Example:
+        >>> night().shape
+        torch.Size([1, 3, 256, 256])
     """
     u, v, glow = torch.ones_like(X), 0.35 * (2.5 * X + 1).sin(), torch.zeros_like(X)
     for y, x, radius, sense in WHORLS:
@@ -40,21 +61,38 @@ def night(seed: int = 3) -> Tensor:
     blues = _colours("0b1437 16307a 2450a8 3f7cc4 8db9d9 dfe6c8")
     golds = _colours("c98a1b f0b429 f7d95a fdf3b0")
     gold = ((glow + 0.07 * height - 0.3) / 0.12).clamp(0, 1)
-    picture = torch.lerp(_ramp(tone + 0.11 * height, blues), _ramp(glow + 0.1 * height, golds), gold)
+    image = torch.lerp(_ramp(tone + 0.11 * height, blues), _ramp(glow + 0.1 * height, golds), gold)
     ridge = height - height.roll((1, 1), (0, 1))  # lit from the upper left
-    return (picture + 0.04 * ridge / ridge.std()).clamp(0, 1)
+    lit: Tensor = image + 0.04 * ridge / ridge.std()
+    return lit.clamp(0, 1)
 
 
 def glass(seed: int = 1, panes: int = 90) -> Tensor:
-    """Stained glass: a pane for each of so many centres, in one of ten colours, with black leads between them."""
-    generator = torch.Generator().manual_seed(seed)
+    """Stained glass: the Voronoi cells of random centres, each in one of ten colours, with black leads between them.
+
+    Args:
+        seed: Of the centres, the colours and the clouds in the glass.
+        panes: Number of centres, at least 2.
+
+    Returns:
+        (1, 3, 256, 256) in [0, 1].
+
+    Raises:
+        TypeError: `seed` or `panes` is no whole number.
+        ValueError: panes < 2.
+
+    Source: Lloyd 1982 (centres moved to the middle of their cells).
+    """
+    panes = int(whole(panes, "number of panes"))
+    require(panes >= 2, f"a window has at least 2 panes, got {panes}")
+    generator = torch.Generator().manual_seed(int(whole(seed, "seed")))
     centres = torch.rand(panes, 2, generator=generator) * 2.2 - 1.1
     bend = torch.stack([_clouds(2, seed), _clouds(2, seed + 1)], -1)
-    places = (torch.stack([Y, X], -1) + 0.02 * bend).view(-1, 2)
+    positions = (torch.stack([Y, X], -1) + 0.02 * bend).view(-1, 2)
     for _ in range(3):  # each centre to the middle of its pane (Lloyd)
-        own = F.one_hot(torch.cdist(places, centres).argmin(1), panes).float()
-        centres = own.T @ places / own.sum(0).clamp(min=1)[:, None]
-    near, which = torch.cdist(places, centres).topk(2, largest=False)
+        own = F.one_hot(torch.cdist(positions, centres).argmin(1), panes).float()
+        centres = own.T @ positions / own.sum(0).clamp(min=1)[:, None]
+    near, which = torch.cdist(positions, centres).topk(2, largest=False)
     gap = near.diff(dim=1).view(SIDE, SIDE)
     jewels = _colours("a3121f d8442b f2a71b f6d35b 0d5c63 128a6b 153e90 2f7fd0 6a2c8c e8e2c4")
     tints = jewels[torch.randint(len(jewels), (panes,), generator=generator)]
@@ -65,7 +103,20 @@ def glass(seed: int = 1, panes: int = 90) -> Tensor:
 
 
 def engraving(seed: int = 4, lines: int = 17) -> Tensor:
-    """Hills in dark ink on pale paper: so many hatched lines a half side, as thick as it is dark, crossed in shadow."""
+    """Hills in dark ink on pale paper: hatched lines that are thick where it is dark, crossed by others in shadow.
+
+    Args:
+        seed: Of the hills.
+        lines: Number of lines on half a side.
+
+    Returns:
+        (1, 3, 256, 256) in [0, 1].
+
+    Raises:
+        TypeError: `seed` is no whole number.
+        ValueError: lines <= 0.
+    """
+    require(lines > 0, f"the number of lines must be above 0, got {lines}")
     hills = _clouds(2.4, seed)
     dy, dx = torch.gradient(hills, spacing=2 / SIDE)
     tone = (0.5 + 0.09 * (0.6 * dx - 0.8 * dy)).clamp(0.06, 0.92)
@@ -95,25 +146,23 @@ def _ramp(t: Tensor, palette: Tensor) -> Tensor:
 
 def _clouds(power: float, seed: int) -> Tensor:
     """Noise with a spectrum of 1 / f^power, mean 0 and deviation 1: (256, 256)."""
-    white = torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
-    fy, fx = torch.fft.fftfreq(SIDE)[:, None], torch.fft.rfftfreq(SIDE)
-    fall = (fy**2 + fx**2).sqrt().clamp(min=1 / SIDE) ** power
-    field = torch.fft.irfft2(torch.fft.rfft2(white) / fall, s=(SIDE, SIDE))
+    generator = torch.Generator().manual_seed(int(whole(seed, "seed")))
+    field = power_law(torch.randn(SIDE, SIDE, generator=generator), power)
     return (field - field.mean()) / field.std()
 
 
 def _along(wind: Tensor, paint: Tensor) -> Tensor:
-    """The mean of the paint along the wind (1, 2, h, w), to both sides of each place."""
+    """The mean of the paint along the wind (1, 2, h, w), to both sides of each position."""
     wind = wind / wind.norm(dim=1, keepdim=True).clamp(min=1e-3)
     strokes = torch.zeros_like(paint)
     for way in (1, -1):
         at = torch.stack([X, Y], -1)[None]
         for _ in range(STROKE):
-            strokes = strokes + _look(paint, at) / (2 * STROKE)
-            at = at + way * 2 / SIDE * _look(wind, at).permute(0, 2, 3, 1)
+            strokes = strokes + _sample(paint, at) / (2 * STROKE)
+            at = at + way * 2 / SIDE * _sample(wind, at).permute(0, 2, 3, 1)
     return strokes
 
 
-def _look(field: Tensor, at: Tensor) -> Tensor:
-    """The field's values at places (1, h, w, 2) in [-1, 1], between pixels too."""
+def _sample(field: Tensor, at: Tensor) -> Tensor:
+    """The field's values at positions (1, h, w, 2) in [-1, 1], between pixels too."""
     return F.grid_sample(field, at, padding_mode="reflection", align_corners=False)

@@ -333,7 +333,7 @@ def _bars(
     plan: dict[str, Tensor], x: Tensor, y: Tensor, image: Tensor, depth: Tensor, pixel: float
 ) -> tuple[Tensor, Tensor]:
     """Four coloured bars, distractors that carry edges and hues but no shape."""
-    for bar, colour in zip(plan["bars"].view(-1, 4, 5).unbind(1), plan["bar_colours"].unbind(1), strict=True):
+    for bar, colour in zip(plan["bars"].reshape(-1, 4, 5).unbind(1), plan["bar_colours"].unbind(1), strict=True):
         ax, ay, dx, dy, w = (c[:, None, None] for c in bar.unbind(1))
         t = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-3)).clamp(0, 0.8)
         distance = length(x - ax - t * dx, y - ay - t * dy) - 0.045 - 0.02 * w
