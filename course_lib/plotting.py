@@ -2,8 +2,9 @@
 
 import base64
 import io
+import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,32 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.utils import make_grid
 
-from course_lib.errors import require
+from course_lib.errors import require, unknown
+from course_lib.inputs import check_images, check_maps, unwrapped, whole
 
+__all__ = [
+    "ACCENT",
+    "INK",
+    "QUIET",
+    "STYLE",
+    "Shown",
+    "Zoomable",
+    "chart",
+    "data_uri",
+    "encode",
+    "filters",
+    "gradient_picture",
+    "heat",
+    "intervals",
+    "mosaic",
+    "pictures",
+    "sheet",
+    "signed",
+]
+
+#: The three colours of all figures: of text, of what matters, of what stands back.
 INK, ACCENT, QUIET = "#22313f", "#c8553d", "#9aa5b1"
+#: matplotlib's settings for all figures.
 STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -35,15 +59,31 @@ STYLE: Any = {
     "legend.frameon": False,
     "figure.dpi": 160,  # twice the pixels of a page column
 }
+FORMATS = ("jpeg", "png", "webp")  # of encoded images
+PERCENTILE = 0.995  # of a map's values: the scale that a few outliers do not darken
 
 
 class Shown:
-    """A figure that displays itself once, as JPEG (pictures) or PNG (curves), and can be saved."""
+    """A figure that displays itself once, as JPEG (images) or PNG (curves), and can be saved.
+
+    Args:
+        figure: A matplotlib figure.
+        format: "jpeg" or "png".
+
+    Attributes:
+        figure: The same.
+        format: The same.
+    """
 
     def __init__(self, figure: Figure, format: str):
         self.figure, self.format = figure, format
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | Path) -> None:
+        """Write the figure to a file.
+
+        Args:
+            path: Its ending says the format: .png, .pdf, .svg, .jpg.
+        """
         self.figure.savefig(path, bbox_inches="tight")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -55,85 +95,274 @@ class Shown:
         return {f"image/{self.format}": data, "text/plain": "<figure>"}
 
 
-def heat(maps: Tensor, *, shared: bool = False) -> Tensor:
-    """Maps (n, 1, h, w), at least 0, as pictures (n, 3, h, w): black is 0, light the 99.5th percentile.
+# ---------------------------------------------------------------- numbers as images
 
-    Each map has its own percentile, or all have one if `shared`, so that strong maps look stronger.
+
+def heat(maps: Tensor, *, shared: bool = False) -> Tensor:
+    """Maps as images: black is 0 (and below), light the 99.5th percentile of the map (and above).
+
+    Args:
+        maps: (n, 1, h, w), at least 0.
+        shared: One percentile for all maps, so that strong maps look stronger; otherwise each has its own.
+
+    Returns:
+        (n, 3, h, w) in [0, 1], of the maps' dtype and on their device.
+
+    Raises:
+        TypeError: Not a tensor.
+        ValueError: Another shape, or values that are not finite.
+
+    Example:
+        >>> heat(torch.tensor([[[[0.0, 1.0]]]])).mean(1)  # from dark to light
+        tensor([[[0.0053, 0.8772]]])
     """
-    top = maps.flatten(1).quantile(0.995, dim=1)
+    check_maps(maps)
+    values = _precise(maps)
+    top = values.flatten(1).quantile(PERCENTILE, dim=1)
     if shared:
-        top = maps.flatten().sort().values[int(0.995 * (maps.numel() - 1))].expand(len(maps))
-    return _colour(maps / top.clamp(min=1e-12)[:, None, None, None], "inferno")
+        top = values.flatten().sort().values[int(PERCENTILE * (maps.numel() - 1))].expand(len(maps))
+    return _colour(values / top.clamp(min=1e-12)[:, None, None, None], "inferno").to(maps)
 
 
 def signed(maps: Tensor) -> Tensor:
-    """Maps (n, 1, h, w) as pictures: white is 0, red above and blue below, both to the 99.5th percentile of |map|."""
-    top = maps.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)[:, None, None, None]
-    return _colour(maps / top / 2 + 0.5, "RdBu_r")
+    """Maps as images: white is 0, red above and blue below, both to the 99.5th percentile of each map's |values|.
+
+    Args:
+        maps: (n, 1, h, w).
+
+    Returns:
+        (n, 3, h, w) in [0, 1], of the maps' dtype and on their device.
+
+    Raises:
+        TypeError: Not a tensor.
+        ValueError: Another shape, or values that are not finite.
+    """
+    check_maps(maps)
+    values = _precise(maps)
+    return _colour(values / _largest(values) / 2 + 0.5, "RdBu_r").to(maps)
 
 
 def gradient_picture(gradients: Tensor) -> Tensor:
-    """Signed RGB gradients (n, 3, h, w) as pictures around mid grey, each on its own scale."""
-    top = gradients.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)[:, None, None, None]
-    return (gradients / top / 2 + 0.5).clamp(0, 1)
+    """Signed RGB gradients as images around mid grey, each scaled by the 99.5th percentile of its |values|.
+
+    Args:
+        gradients: (n, 3, h, w), or (n, 1, h, w), which is drawn in grey.
+
+    Returns:
+        (n, 3, h, w) in [0, 1].
+
+    Raises:
+        TypeError: Not a floating tensor.
+        ValueError: Another shape, or values that are not finite.
+
+    Example:
+        >>> gradient_picture(torch.tensor([-3.0, 0.0, 3.0]).view(1, 3, 1, 1)).flatten()
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+    values = _precise(_rgb(gradients))
+    return (values / _largest(values) / 2 + 0.5).clamp(0, 1).to(gradients)
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Without a history, and in a precision that percentiles can be taken in."""
+    return x.detach().to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _largest(values: Tensor) -> Tensor:
+    """The 99.5th percentile of |values|, of each image, (n, 1, 1, 1)."""
+    return values.abs().flatten(1).quantile(PERCENTILE, dim=1).clamp(min=1e-12)[:, None, None, None]
 
 
 def _colour(values: Tensor, name: str) -> Tensor:
-    require(values.dim() == 4 and values.shape[1] == 1, f"maps have shape (n, 1, h, w), got {tuple(values.shape)}")
+    """Values in [0, 1], (n, 1, h, w), in the colours of a map of matplotlib's, (n, 3, h, w)."""
     coloured = matplotlib.colormaps[name](values[:, 0].clamp(0, 1).cpu().numpy())[..., :3]  # (n, h, w, 3)
     return torch.from_numpy(coloured).permute(0, 3, 1, 2).to(values)
 
 
-def sheet(tiles: Tensor, columns: int, *, side: int = 0, gap: int = 2) -> Tensor:
-    """Tiles (n, 3, h, w) on one white picture (1, 3, H, W), enlarged to at least `side` pixels by whole factors."""
-    factor = max(1, -(-side // tiles.shape[-1]))
-    enlarged = F.interpolate(tiles, scale_factor=factor, mode="nearest")
-    return make_grid(enlarged.clamp(0, 1), nrow=columns, padding=gap, pad_value=1.0)[None]
+def _rgb(images: Tensor) -> Tensor:
+    """Images of any range as (n, 3, h, w): grey ones and masks, (n, 1, h, w), get three equal channels.
 
-
-def filters(net: nn.Module, layer: str | None = None, *, count: int = 96, columns: int = 16) -> Tensor:
-    """The weights of a convolution as one picture (1, 3, H, W): by default the first convolution of any network.
-
-    Filters over RGB are shown in colour around mid grey, each on its own scale. Filters over other channels are shown
-    a row each, the first `columns` input channels side by side, red above zero and blue below, one scale a filter.
-    Raises ValueError where the layer is no 2-D convolution, or the network has none.
+    The one check of all that is drawn. Raises TypeError for what is no floating tensor or mask, and ValueError for
+    another shape and values that are not finite.
     """
-    found = [module for name, module in net.named_modules() if name == layer or layer is None]
-    weight = next((module.weight.detach().cpu() for module in found if isinstance(module, nn.Conv2d)), None)
-    if weight is None:
-        raise ValueError("the network has no convolution" if layer is None else f"{layer!r} is no convolution")
-    weight = weight[:count]
-    if weight.shape[1] == 3:
-        return sheet(gradient_picture(weight), columns, side=24)
-    weight = weight[:, :columns]
-    scaled = weight / weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    maps = scaled.reshape(-1, 1, *weight.shape[2:])  # filter by filter, its input channels side by side
-    return sheet(_colour(maps / 2 + 0.5, "RdBu_r"), weight.shape[1], side=20, gap=1)
+    if isinstance(images, Tensor):
+        images = images.detach()
+        images = images.float() if images.dtype == torch.bool else images
+        images = images.expand(-1, 3, -1, -1) if images.dim() == 4 and images.shape[1] == 1 else images
+    check_images(images, -math.inf, math.inf)
+    require(bool(images.isfinite().all()), "images hold values that are not finite")
+    return images
+
+
+# ---------------------------------------------------------------- several images as one
+
+
+def sheet(tiles: Tensor, columns: int, *, side: int = 0, gap: int = 2) -> Tensor:
+    """Images side by side on one white image, row by row.
+
+    Args:
+        tiles: (n, 3, h, w), or grey (n, 1, h, w); values are clipped to [0, 1].
+        columns: Images in a row, at least 1.
+        side: Enlarge each by a whole factor until it is at least so many pixels wide; 0 leaves them as they are.
+        gap: White pixels between them and around all, at least 0.
+
+    Returns:
+        (1, 3, H, W) in [0, 1].
+
+    Raises:
+        TypeError: Not images, or numbers that are not whole.
+        ValueError: Another shape, values that are not finite, columns < 1, or gap < 0.
+
+    Example:
+        >>> sheet(torch.zeros(3, 3, 4, 6), 2).shape  # 2 + 4 + 2 + 4 + 2 high, 2 + 6 + 2 + 6 + 2 wide
+        torch.Size([1, 3, 14, 18])
+    """
+    tiles = _rgb(tiles)
+    columns, side, gap = (int(whole(v, name)) for v, name in ((columns, "columns"), (side, "side"), (gap, "gap")))
+    require(columns >= 1, f"columns must be at least 1, got {columns}")
+    require(gap >= 0, f"gap must be at least 0, got {gap}")
+    factor = max(1, -(-side // tiles.shape[-1]))
+    enlarged = F.interpolate(tiles, scale_factor=factor, mode="nearest").clamp(0, 1)
+    image: Tensor = make_grid(enlarged, nrow=columns, padding=gap, pad_value=1.0)
+    return image[None]
 
 
 def mosaic(pictures: Tensor, grid: Tensor) -> Tensor:
-    """Pictures (n, 3, h, w) at the cells of a grid (rows, columns) of their numbers: (1, 3, H, W), white where -1."""
-    tiles = torch.where((grid.flatten() >= 0)[:, None, None, None], pictures[grid.flatten()], 1.0)
-    return sheet(tiles, grid.shape[1], gap=1)
+    """Images at the cells of a grid.
+
+    Args:
+        pictures: (n, 3, h, w), or grey (n, 1, h, w); values are clipped to [0, 1].
+        grid: (rows, columns) whole numbers: the index of the image at each cell, -1 for none.
+
+    Returns:
+        (1, 3, H, W) in [0, 1], white where there is no image.
+
+    Raises:
+        TypeError: Not images, or a grid of other than whole numbers.
+        ValueError: Another shape, values that are not finite, or an index without an image.
+    """
+    pictures = _rgb(pictures)
+    require(grid.dim() == 2 and grid.numel() > 0, f"a grid is (rows, columns), got {tuple(grid.shape)}")
+    cells = torch.as_tensor(whole(grid.flatten(), "index of an image")).view(-1)
+    missing = cells[(cells < -1) | (cells >= len(pictures))].tolist()
+    if missing:
+        raise ValueError(f"no image {missing[0]} for the grid: they go from 0 to {len(pictures) - 1}, and -1 is none")
+    cells = cells.to(pictures.device)
+    return sheet(torch.where((cells >= 0)[:, None, None, None], pictures[cells], 1.0), grid.shape[1], gap=1)
+
+
+def filters(net: nn.Module, layer: str | None = None, *, count: int = 96, columns: int = 16) -> Tensor:
+    """The weights of a convolution as one image.
+
+    Filters over RGB are shown in colour around mid grey, each on its own scale. Filters over other channels are shown
+    a row each, the first `columns` input channels side by side, red above zero and blue below, one scale a filter.
+
+    Args:
+        net: Any network.
+        layer: Name of a 2-D convolution, as `named_modules` gives it; None is the first one.
+        count: At most so many filters, at least 1.
+        columns: Filters in a row, or input channels of each filter that are shown, at least 1.
+
+    Returns:
+        (1, 3, H, W) in [0, 1].
+
+    Raises:
+        TypeError: `net` is no module, or numbers that are not whole.
+        ValueError: The layer is no 2-D convolution (the nearest names are listed), the network has none, count < 1,
+            or columns < 1.
+
+    Example:
+        >>> filters(nn.Conv2d(3, 8, 5), columns=4).shape  # 5 pixels enlarged to at least 24, and gaps of 2
+        torch.Size([1, 3, 56, 110])
+    """
+    count, columns = (int(whole(value, name)) for value, name in ((count, "count"), (columns, "columns")))
+    require(min(count, columns) >= 1, f"count and columns must be at least 1, got {count} and {columns}")
+    weight = _convolution(net, layer).weight.detach().cpu()[:count]
+    if weight.shape[1] == 3:
+        return sheet(gradient_picture(weight), columns, side=24)
+    weight = _precise(weight[:, :columns])
+    scaled = weight / weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    maps = scaled.reshape(-1, 1, *weight.shape[2:])  # filter by filter, its input channels side by side
+    check_maps(maps)
+    return sheet(_colour(maps / 2 + 0.5, "RdBu_r"), weight.shape[1], side=20, gap=1)
+
+
+def _convolution(net: nn.Module, layer: str | None) -> nn.Conv2d:
+    found = {name: module for name, module in unwrapped(net).named_modules() if isinstance(module, nn.Conv2d)}
+    require(bool(found), "the network has no convolution")
+    if layer is not None and layer not in found:
+        raise unknown("convolution", layer, found)
+    return next(iter(found.values())) if layer is None else found[layer]
+
+
+# ---------------------------------------------------------------- files and pages
 
 
 def encode(picture: Tensor, format: str = "jpeg", quality: int = 80) -> bytes:
-    """A picture (1, 3, h, w) as a file."""
-    array = (picture[0].detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    """An image as the bytes of a file.
+
+    Args:
+        picture: (1, 3, h, w), or grey (1, 1, h, w); values are clipped to [0, 1] and rounded to 8 bits.
+        format: "jpeg", "png" or "webp".
+        quality: Of a JPEG, from 1 to 95.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        TypeError: Not an image.
+        ValueError: Another shape, more than one image, values that are not finite, or an unknown format.
+
+    Example:
+        >>> encode(torch.zeros(1, 3, 8, 8), "png")[:4]
+        b'\\x89PNG'
+    """
+    image = _rgb(picture)
+    require(len(image) == 1, f"one image at a time is encoded, (1, 3, h, w); got {tuple(picture.shape)}")
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    array = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, format=format, **({"quality": quality} if format == "jpeg" else {}))
     return buffer.getvalue()
 
 
 def data_uri(picture: Tensor, format: str = "jpeg", quality: int = 80) -> str:
+    """An image as an address that holds all of it, for the `src` of an HTML page.
+
+    Args:
+        picture: As in `encode`.
+        format: As in `encode`.
+        quality: As in `encode`.
+
+    Returns:
+        "data:image/jpeg;base64,...".
+
+    Raises:
+        TypeError: As `encode`.
+        ValueError: As `encode`.
+    """
     return f"data:image/{format};base64,{base64.b64encode(encode(picture, format, quality)).decode()}"
 
 
 class Zoomable:
-    """A large picture (1, 3, h, w) that fits the page, and opens at full size in place when it is clicked.
+    """A large image that fits the page, and opens at full size in place when it is clicked.
 
-    Works in a notebook and on a page without a kernel, a script or the network. alt: what it shows, for those who
-    listen. save(path) writes it at full size.
+    Works in a notebook and on a page without a kernel, a script or the network.
+
+    Args:
+        picture: As in `encode`.
+        alt: What it shows, for those who listen.
+        quality: Of the JPEG on the page.
+
+    Attributes:
+        picture: The image.
+        alt: The same.
+        quality: The same.
+
+    Raises:
+        TypeError: Not an image.
+        ValueError: As `encode`.
     """
 
     STYLE = (
@@ -142,12 +371,18 @@ class Zoomable:
     )
 
     def __init__(self, picture: Tensor, alt: str, quality: int = 70):
+        require(len(_rgb(picture)) == 1, f"a zoomable image is (1, 3, h, w), got {tuple(picture.shape)}")
         self.picture, self.alt, self.quality = picture, alt, quality
 
     def __repr__(self) -> str:
         return f"Zoomable({self.alt!r})"  # no address, so that a notebook is the same in every run
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | Path) -> None:
+        """Write the image at full size.
+
+        Args:
+            path: PNG where it ends in .png, otherwise JPEG.
+        """
         form = "png" if str(path).lower().endswith("png") else "jpeg"
         Path(path).write_bytes(encode(self.picture, form, 92))
 
@@ -160,6 +395,9 @@ class Zoomable:
         )
 
 
+# ---------------------------------------------------------------- figures
+
+
 def pictures(
     rows: Sequence[Tensor] | Tensor,
     *,
@@ -167,23 +405,38 @@ def pictures(
     labels: Sequence[str] = (),
     width: float = 8.0,
 ) -> Shown:
-    """A grid of pictures with air between them: a row for each (n, 3, h, w), heads above, labels to the left."""
-    grid = [rows] if isinstance(rows, Tensor) else list(rows)
+    """A grid of images with air between them.
+
+    Args:
+        rows: (n, 3, h, w) for each row, or one such tensor for a single row; grey images and masks, (n, 1, h, w), are
+            drawn grey. Values are clipped to [0, 1]. Rows may differ in length and size.
+        columns: Heads above the columns, from the left; at most one for each.
+        labels: Names to the left of the rows, from the top; at most one for each.
+        width: Of the figure, in inches.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TypeError: A row that is no floating tensor or mask.
+        ValueError: No rows, a row of another shape, values that are not finite, more heads than columns, or more
+            labels than rows.
+    """
+    grid = [_rgb(row) for row in ([rows] if isinstance(rows, Tensor) else rows)]
+    require(len(grid) > 0, "no rows of images")
     across, down = max(len(row) for row in grid), len(grid)
+    require(len(columns) <= across, f"{len(columns)} heads for {across} columns of images: {list(columns)}")
+    require(len(labels) <= down, f"{len(labels)} labels for {down} rows of images: {list(labels)}")
     aspect = grid[0].shape[2] / grid[0].shape[3]
     cell = width / across
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, cell * aspect * down + (0.3 if columns else 0)))
         axes = figure.subplots(down, across, squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
         for row, row_axes in zip(grid, axes, strict=True):
-            for i, ax in enumerate(row_axes):
+            for ax in row_axes:
                 ax.set_axis_off()
-                if i < len(row):
-                    picture = row[i].detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-                    ax.imshow(
-                        np.asarray(picture),
-                        interpolation="nearest" if picture.shape[0] < 100 else "antialiased",
-                    )
+            for image, ax in zip(row, row_axes, strict=False):  # a short row leaves cells empty
+                _draw(ax, image)
         size = min(12.0, 8 * cell)
         for head, ax in zip(columns, axes[0], strict=False):
             ax.set_title(head, fontsize=size)
@@ -193,8 +446,23 @@ def pictures(
     return Shown(figure, "jpeg")
 
 
-def chart(draw: Any, *, width: float = 7.0, height: float = 3.6, columns: int = 1) -> Shown:
-    """A chart in the course's style: draw(axes) puts the ink on it (an array of axes if there are several columns)."""
+def _draw(ax: Axes, image: Tensor) -> None:
+    pixels = image.clamp(0, 1).permute(1, 2, 0).cpu().float().numpy()  # (h, w, 3)
+    ax.imshow(pixels, interpolation="nearest" if len(pixels) < 100 else "antialiased")
+
+
+def chart(draw: Callable[[Any], object], *, width: float = 7.0, height: float = 3.6, columns: int = 1) -> Shown:
+    """A chart in the course's style.
+
+    Args:
+        draw: draw(axes) puts the ink on matplotlib's axes, or on an array of them if there are several columns.
+        width: In inches.
+        height: In inches.
+        columns: Charts side by side.
+
+    Returns:
+        The figure.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(1, columns)
@@ -203,7 +471,18 @@ def chart(draw: Any, *, width: float = 7.0, height: float = 3.6, columns: int = 
 
 
 def intervals(ax: Axes, names: Sequence[str], values: Sequence[Any], *, chance: float | None = None) -> None:
-    """Horizontal bars with 95 % intervals (measure.Interval), the first name on top; chance as a dashed line."""
+    """Horizontal bars with 95 % intervals, the first name on top.
+
+    Args:
+        ax: Where to draw.
+        names: Of the bars.
+        values: A `measure.Interval` for each, or anything else with mean, low and high.
+        chance: Value of a guess, drawn as a dashed line; None for no line.
+
+    Raises:
+        ValueError: Another number of values than of names.
+    """
+    require(len(names) == len(values), f"{len(names)} names for {len(values)} intervals")
     y = np.arange(len(names))[::-1]
     means = np.array([value.mean for value in values])
     spread = np.array([[value.mean - value.low, value.high - value.mean] for value in values]).T
