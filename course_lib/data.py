@@ -339,7 +339,8 @@ def _is_scaled(dtype: np.dtype[Any]) -> bool:
 
 def _described(item: object) -> str:
     if isinstance(item, Tensor | np.ndarray):
-        return f"a {type(item).__name__} of {item.dtype} and shape {tuple(item.shape)}"
+        form = "a tensor" if isinstance(item, Tensor) else "an array"
+        return f"{form} of {item.dtype} and shape {tuple(item.shape)}"
     return (
         f"a dict with {', '.join(map(repr, item))}" if isinstance(item, Mapping) else f"of type {type(item).__name__}"
     )

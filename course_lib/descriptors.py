@@ -2,8 +2,8 @@
 
 Both are small convolutional networks with fixed filters: differences of neighbouring pixels, a bin of orientation for
 each pixel, a tent-shaped pooling, and a normalisation (Mahendran and Vedaldi 2015). So they invert, match
-and caricature like any other network. On flat ground there is no orientation and the slope is zero: an optimiser must
-start from a picture that has some structure, a faint noise will do.
+and caricature like any other network. Where an image is constant there is no orientation and the gradient is zero: the
+initial image of a descent must have some structure; faint noise will do.
 """
 
 import cmath
@@ -17,8 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.errors import require
-from course_lib.inputs import check_images
+from course_lib.inputs import check_images, whole
 
+__all__ = ["HOG", "DenseSIFT", "glyphs", "luma", "straight_through"]
+
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue
 CLAMP = 0.2  # no bin may hold more of its block than this: Lowe 2004, and all who followed
 HOG_DIRECTIONS = 18
 SIFT_DIRECTIONS, SIFT_BINS = 8, 4
@@ -27,27 +30,41 @@ SIFT_WINDOW = 1.5  # standard deviation of the window over a descriptor, in bins
 
 
 class HOG(nn.Module):
-    """Histograms of oriented gradients: (n, 3, h, w) -> (n, 27, h / cell, w / cell), values in [0, 0.4].
+    """Histograms of oriented gradients: the norms of the gradients of a cell's pixels, by their directions.
 
-    Each pixel adds |g| to the bin of its gradient g, and bilinearly to the nearest four cells: d[k] in each cell.
-    Channels 0-17 are directed, at 20 k degrees from right to down; 18-26 undirected, u[k] = d[k] + d[k + 9]. Each is
+    Each pixel adds ``|g|`` to the bin of its gradient g, and bilinearly to the nearest four cells: d[k] in each cell.
+    Channels 0-17 are directed, at 20 k degrees from right to down; 18-26 undirected, u[k] = d[k] + d[k + 9]. Each is::
 
         1/2 sum over b of min(0.2, d / sqrt(1e-4 + |u in b|^2)),  b the four blocks of 2 x 2 cells around the cell.
-
-    cell: pixels. bilinear: share |g| between the two nearest directions instead of giving it all to one, which is not
-    continuous (the slope exists, but a line search stumbles). texture: append four channels, the sums over k of the
-    clamped u[k] in each block, divided by sqrt(18): 31 channels in all, values in [0, 0.43]. clamp: the 0.2; infinity
-    leaves it out, for a descent: a bin that is above it in all four blocks has no slope back.
-    vlfeat: take the arc cosine of `bilinear` in single precision, as vl_hog does: up to 1e-3 of a pixel's |g| moves to
-    another bin. The slopes stay those of the exact angle.
 
     The colour with the steepest gradient counts, the border pixels have none, and blocks at the border repeat their
     outer cells, all as in VLFeat's vl_hog (variant UoCTTI), which hard bins and those of `vlfeat` equal up to rounding,
     at the border too; a last cell that is at least half inside counts, so sides are rounded to the nearest multiple.
-    A mirrored picture gives permuted channels, but for hard bins where g points straight up or down, which lies on the
+    A mirrored image gives permuted channels, but for hard bins where g points straight up or down, which lies on the
     edge of two bins.
-    Raises ValueError for pictures with a side shorter than two cells.
+
+    Called with images (n, 3, h, w) in [0, 1], it outputs (n, 27, h / cell, w / cell) in [0, 0.4], or with `texture`
+    (n, 31, ...) in [0, 0.43]. Values somewhat outside [0, 1] are let pass, since a line search strays.
+
+    Args:
+        cell: Side of a cell in pixels, at least 2.
+        bilinear: Share ``|g|`` between the two nearest directions instead of giving it all to one, which is not
+            continuous (the gradient exists, but a line search stumbles).
+        texture: Append four channels, the sums over k of the clamped u[k] in each block, divided by sqrt(18).
+        clamp: The 0.2 of the formula; `math.inf` leaves it out, for a descent: a bin that is above it in all four
+            blocks has no gradient.
+        vlfeat: Take the arc cosine of `bilinear` in single precision, as vl_hog does: up to 1e-3 of a pixel's ``|g|``
+            moves to another bin. Its gradient stays that of the exact angle.
+
+    Raises:
+        TypeError: A cell that is no whole number; images that are no floating tensor.
+        ValueError: cell < 2; images of another shape or scale, with NaN, or with a side shorter than two cells.
+
     Source: Dalal and Triggs 2005; Felzenszwalb 2010 (the blocks); Mahendran and Vedaldi 2015 (the bins).
+
+    Example:
+        >>> HOG(cell=8)(torch.zeros(1, 3, 64, 96)).shape
+        torch.Size([1, 27, 8, 12])
     """
 
     def __init__(
@@ -60,12 +77,24 @@ class HOG(nn.Module):
         vlfeat: bool = False,
     ):
         super().__init__()
+        cell = int(whole(cell, "cell"))
         require(cell >= 2, f"a cell has at least 2 pixels a side, got {cell}")
         self.cell, self.bilinear, self.texture, self.clamp, self.vlfeat = cell, bilinear, texture, clamp, vlfeat
 
     def forward(self, x: Tensor) -> Tensor:
-        check_images(x, -100, 100)  # a line search strays; what is refused is another scale, 0 to 255
-        _check_sides(x, 2 * self.cell, f"HOG of cell {self.cell}")
+        """The code of images.
+
+        Args:
+            x: (n, 3, h, w).
+
+        Returns:
+            (n, 27 or 31, h / cell, w / cell), of the dtype of x.
+        """
+        _check(x, 2 * self.cell, f"HOG of cell {self.cell}")
+        return self._code(_precise(x)).to(x.dtype)
+
+    def _code(self, x: Tensor) -> Tensor:
+        """The code (n, 27 or 31, rows, columns) of images in single or double precision."""
         g = _steepest_colour(x[..., 1:-1, 2:] - x[..., 1:-1, :-2], x[..., 2:, 1:-1] - x[..., :-2, 1:-1])
         cells = self._pool(self._assign(g))  # (n, 18, h - 2, w - 2) -> (n, 18, rows, columns)
         return self._normalise(cells)
@@ -87,6 +116,7 @@ class HOG(nn.Module):
         return _depthwise(F.pad(bins, padding), tent, self.cell)
 
     def _normalise(self, directed: Tensor) -> Tensor:
+        """Directed bins (n, 18, rows, columns), and the undirected ones, over the norms of their blocks, clamped."""
         rows, columns = directed.shape[2:]
         undirected = directed[:, :9] + directed[:, 9:]
         energy = F.pad(undirected.square().sum(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
@@ -99,28 +129,55 @@ class HOG(nn.Module):
 
 
 class DenseSIFT(nn.Module):
-    """SIFT at every crossing of a grid: (n, 3, h, w) -> (n, 128, rows, columns), values in [0, 0.2].
+    """SIFT at every crossing of a grid: histograms of oriented gradients in 4 x 4 bins around it.
 
-    Each pixel of the grey picture shares |g| between the nearest two of 8 directions, and bilinearly between the bins
-    around it. Bins are `bin` pixels apart, the first at pixel 0, and 4 x 4 of them make a descriptor d, weighted by a
-    Gaussian of 1.5 bins: min(0.2, d / |d|). Descriptors are one bin apart, so rows = (h - 1) // bin - 2.
-    Channel 32 i + 8 j + k is the bin in row i, column j, at 45 k degrees from right to down.
+    Each pixel of the grey image (`luma`) shares ``|g|`` between the nearest two of 8 directions, and bilinearly between
+    the bins around it. Bins are `bin` pixels apart, the first at pixel 0, and 4 x 4 of them make a descriptor d,
+    weighted by a Gaussian of 1.5 bins: ``min(0.2, d / |d|)``. Descriptors are one bin apart, so
+    ``rows = (h - 1) // bin - 2``. Channel 32 i + 8 j + k is the bin in row i, column j, at 45 k degrees from right to
+    down.
 
-    vlfeat: as VLFeat's vl_dsift does (flat window, its size 1.5), which this then equals up to rounding: divide by the
-    norm once more after the clamp, as Lowe 2004 too, so that values exceed 0.2, and take its approximate arc tangent.
-    By default it stops at the clamp, as Mahendran and Vedaldi 2015 do, and angles are exact.
-    Raises ValueError for pictures with a side shorter than 3 bin + 1.
+    Called with images (n, 3, h, w) in [0, 1], it outputs (n, 128, rows, columns) in [0, 0.2]. Values somewhat outside
+    [0, 1] are let pass, since a line search strays.
+
+    Args:
+        bin: Distance of the bins in pixels, at least 1.
+        vlfeat: As VLFeat's vl_dsift does (flat window, its size 1.5), which this then equals up to rounding: divide by
+            the norm once more after the clamp, as Lowe 2004 too, so that values exceed 0.2, and take its approximate
+            arc tangent. By default it stops at the clamp, as Mahendran and Vedaldi 2015 do, and angles are exact.
+
+    Raises:
+        TypeError: A bin that is no whole number; images that are no floating tensor.
+        ValueError: bin < 1; images of another shape or scale, with NaN, or with a side shorter than 3 bin + 1.
+
+    Source: Lowe 2004; Mahendran and Vedaldi 2015 (as a network).
+
+    Example:
+        >>> DenseSIFT(bin=5)(torch.zeros(1, 3, 64, 96)).shape
+        torch.Size([1, 128, 10, 17])
     """
 
     def __init__(self, bin: int = 5, *, vlfeat: bool = False):
         super().__init__()
+        bin = int(whole(bin, "bin"))
         require(bin >= 1, f"a bin has at least 1 pixel a side, got {bin}")
         self.bin, self.vlfeat = bin, vlfeat
 
     def forward(self, x: Tensor) -> Tensor:
-        check_images(x, -100, 100)
-        _check_sides(x, (SIFT_BINS - 1) * self.bin + 1, f"dense SIFT of bin {self.bin}")
-        grey = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)  # ITU-R BT.601
+        """The descriptors of images.
+
+        Args:
+            x: (n, 3, h, w).
+
+        Returns:
+            (n, 128, rows, columns), of the dtype of x.
+        """
+        _check(x, (SIFT_BINS - 1) * self.bin + 1, f"dense SIFT of bin {self.bin}")
+        return self._code(_precise(x)).to(x.dtype)
+
+    def _code(self, x: Tensor) -> Tensor:
+        """The descriptors (n, 128, rows, columns) of images in single or double precision."""
+        grey = luma(x)[:, 0]
         down, right = torch.gradient(grey, dim=(1, 2))  # central differences, one-sided at the border
         reach = self.bin - 1
         angle = _quick_angle if self.vlfeat else torch.angle
@@ -146,15 +203,28 @@ class DenseSIFT(nn.Module):
     def _window(self, i: int) -> float:
         """The mean of the Gaussian over the pixels that bin i of a row reaches: VLFeat's fast form."""
         centre, reach = (i - (SIFT_BINS - 1) / 2) * self.bin, self.bin - 1
-        places = (centre + torch.arange(-reach, reach + 1)) / (self.bin * SIFT_WINDOW)
-        return float(torch.exp(-0.5 * places.square()).mean())
+        positions = (centre + torch.arange(-reach, reach + 1)) / (self.bin * SIFT_WINDOW)
+        return float(torch.exp(-0.5 * positions.square()).mean())
 
 
 def glyphs(code: Tensor, side: int = 12) -> Tensor:
-    """HOG drawn as edges: (n, 27 or 31, rows, columns) -> (n, 1, rows side, columns side) in [0, 1].
+    """HOG drawn as edges.
 
     In each cell, nine bars at right angles to their gradient, as bright as their undirected channel (white is 0.4).
-    Raises ValueError for what is not the code of a HOG.
+
+    Args:
+        code: (n, 27 or 31, rows, columns), from a `HOG`.
+        side: Of a drawn cell in pixels.
+
+    Returns:
+        (n, 1, rows * side, columns * side), 0 to 1 for what a HOG with its clamp outputs.
+
+    Raises:
+        ValueError: Not the code of a HOG.
+
+    Example:
+        >>> glyphs(HOG()(torch.rand(1, 3, 64, 96))).shape
+        torch.Size([1, 1, 96, 144])
     """
     require(code.dim() == 4 and code.shape[1] in (27, 31), f"HOG is (n, 27 or 31, h, w), got {tuple(code.shape)}")
     along = torch.arange(side).to(code) - (side - 1) / 2
@@ -165,20 +235,46 @@ def glyphs(code: Tensor, side: int = 12) -> Tensor:
     return cells.amax(1).flatten(1, 2).flatten(2, 3)[:, None]  # (n, rows, side, columns, side) -> (n, 1, ...)
 
 
-# ---------------------------------------------------------------- slopes for a descent
+def luma(x: Tensor) -> Tensor:
+    """The brightness of an image as television weighs its colours: ``0.299 R + 0.587 G + 0.114 B``.
+
+    Args:
+        x: (n, 3, h, w).
+
+    Returns:
+        (n, 1, h, w), in the range of x.
+
+    Source: ITU-R BT.601.
+
+    Example:
+        >>> luma(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)).item()  # red
+        0.29899999499320984
+    """
+    return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
+# ---------------------------------------------------------------- gradients for a descent
 
 _through: ContextVar[bool] = ContextVar("through", default=False)
 
 
 @contextmanager
 def straight_through() -> Iterator[None]:
-    """HOG and DenseSIFT with slopes to descend by where their own are zero; what they answer stays the same.
+    """HOG and DenseSIFT with gradients to descend by where their own are zero; what they output stays the same.
 
-    Inside, min(d, 0.2) passes its slope back above 0.2 too, so that a bin that is too full can come down again; and the
-    hard assignment of HOG has the slope of a soft one, sigmoid(8 (t - 1/2)) for the upper of two neighbouring
-    directions, t the angle from the lower in steps, so that a pixel can turn into another bin.
-    These are not the derivatives: L-BFGS, which believes them, stumbles; Adam does not.
+    Inside, ``min(d, 0.2)`` passes its gradient back above 0.2 too, so that a bin that is too full can come down again;
+    and the hard assignment of HOG has the gradient of a soft one, ``sigmoid(8 (t - 1/2))`` for the upper of two
+    neighbouring directions, t the angle from the lower in steps, so that a pixel can turn into another bin.
+    These are not the derivatives: L-BFGS, which relies on them, stumbles; Adam does not.
+
     Source: the straight-through estimator of Bengio 2013.
+
+    Example:
+        >>> x, phi = torch.linspace(0, 1, 32).expand(1, 3, 32, 32).clone().requires_grad_(), HOG(bilinear=True)
+        >>> with straight_through():
+        ...     phi(x)[0, 0].sum().backward()  # the bin of this ramp is above 0.2 everywhere
+        >>> bool(x.grad.abs().max() > 0)
+        True
     """
     token = _through.set(True)
     try:
@@ -188,12 +284,13 @@ def straight_through() -> Iterator[None]:
 
 
 def _clamp(d: Tensor, most: float) -> Tensor:
+    """min(d, most), inside `straight_through` with the gradient of d."""
     clamped = d.clamp(max=most)
     return d + (clamped - d).detach() if _through.get() else clamped
 
 
 def _nearest_softly(g: Tensor, count: int) -> Tensor:
-    """`_nearest` with the slope of a steep sigmoid in the angle: (n, 1, h, w) -> (n, count, h, w)."""
+    """`_nearest` with the gradient of a steep sigmoid in the angle: (n, 1, h, w) -> (n, count, h, w)."""
     turn = g.angle() * (count / (2 * math.pi))  # in steps
     below = turn.detach().floor()
     soft = torch.sigmoid(STEEPNESS * (turn - below - 0.5))
@@ -203,9 +300,15 @@ def _nearest_softly(g: Tensor, count: int) -> Tensor:
 # ---------------------------------------------------------------- the layers
 
 
-def _check_sides(x: Tensor, least: int, what: str) -> None:
+def _check(x: Tensor, least: int, what: str) -> None:
+    check_images(x, -100, 100)  # a line search strays; what is refused is another scale, 0 to 255
     height, width = x.shape[2:]
-    require(min(height, width) >= least, f"{what} needs pictures of at least {least} x {least}, got {height} x {width}")
+    require(min(height, width) >= least, f"{what} needs images of at least {least} x {least}, got {height} x {width}")
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Half precision as single, since there are no complex numbers of half precision to speak of."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _steepest_colour(right: Tensor, down: Tensor) -> Tensor:
@@ -239,7 +342,7 @@ def _nearest_two(g: Tensor, count: int, angle: Callable[[Tensor], Tensor] = torc
 
 
 def _nearest_two_of_vlfeat(g: Tensor, count: int) -> Tensor:
-    """`_nearest_two` by acos(projection / |g|) in single precision, rounded where vl_hog rounds; the slope stays exact.
+    """`_nearest_two` by acos(projection / |g|) in single precision, rounded where vl_hog rounds; its gradient is exact.
 
     acos is steep at 1, so that what lies along a direction may seem to be 3.5e-4 away from it.
     """

@@ -125,7 +125,7 @@ def heat(maps: Tensor, *, shared: bool = False) -> Tensor:
 
 
 def signed(maps: Tensor) -> Tensor:
-    """Maps as images: white is 0, red above and blue below, both to the 99.5th percentile of each map's |values|.
+    """Maps as images: white is 0, red above and blue below, both to the 99.5th percentile of each map's absolute value.
 
     Args:
         maps: (n, 1, h, w).
@@ -143,7 +143,7 @@ def signed(maps: Tensor) -> Tensor:
 
 
 def gradient_picture(gradients: Tensor) -> Tensor:
-    """Signed RGB gradients as images around mid grey, each scaled by the 99.5th percentile of its |values|.
+    """Signed RGB gradients as images around mid grey, each scaled by the 99.5th percentile of its absolute values.
 
     Args:
         gradients: (n, 3, h, w), or (n, 1, h, w), which is drawn in grey.

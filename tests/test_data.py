@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from course_lib import data
 
 
-def test_photographs_are_pictures_with_a_credit():
+def test_photographs_are_images_with_a_credit():
     for name in data.photographs():
         x = data.photograph(name, 64)
         assert x.shape == (1, 3, 64, 64) and x.dtype == torch.float32
@@ -34,7 +34,7 @@ def test_a_folder_is_listed_in_order_and_read(tmp_path):
     for name, colour in [("b.png", (255, 0, 0)), ("a.PNG", (0, 0, 255))]:
         Image.new("RGB", (20, 10), colour).save(tmp_path / name)
     Image.new("L", (8, 8), 51).save(tmp_path / "grey.png")
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     files = data.folder(tmp_path)
     assert [file.name for file in files] == ["a.PNG", "b.png", "grey.png"]
     assert data.read(files[1], 4)[0, :, 0, 0].tolist() == [1, 0, 0]
@@ -42,15 +42,36 @@ def test_a_folder_is_listed_in_order_and_read(tmp_path):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no pictures in"):
+    with pytest.raises(ValueError, match="no images in"):
         data.folder(tmp_path)
+
+
+def test_a_folder_holds_gif_and_jfif_and_no_hidden_files_or_folders(tmp_path):
+    image = Image.new("RGB", (8, 8), (0, 255, 0))
+    for name in ("a.gif", "b.jfif", "c.JFIF"):
+        image.save(tmp_path / name, format="gif" if name.endswith("gif") else "jpeg")
+    for name in ("._a.png", ".hidden.jpg"):  # the first is what macOS writes beside a.png
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / "album.png").mkdir()
+    assert [file.name for file in data.folder(tmp_path)] == ["a.gif", "b.jfif", "c.JFIF"]
+    ((_, x),) = data.batches(tmp_path, 4)
+    assert (x - torch.tensor([0.0, 1.0, 0.0])[:, None, None]).abs().max() < 0.02
+
+
+def test_a_folder_that_is_none_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+        data.folder(tmp_path / "nowhere")
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path)
+    with pytest.raises(NotADirectoryError, match="a.png is a file, not a folder; for a few files, give a list"):
+        next(data.batches(path))
 
 
 # ---------------------------------------------------------------- files of every kind
 
 
-def saved(picture, path, **options):
-    picture.save(path, **options)
+def saved(image, path, **options):
+    image.save(path, **options)
     return path
 
 
@@ -76,14 +97,14 @@ def test_transparent_pixels_show_white(tmp_path):
 
 @pytest.mark.parametrize("transparency", [1, bytes([255, 0, 255])], ids=["index", "bytes"])
 def test_a_palette_with_transparency(tmp_path, transparency):
-    picture = Image.new("P", (3, 1))
-    picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     for i in range(3):
-        picture.putpixel((i, 0), i)
-    path = saved(picture, tmp_path / "palette.png", transparency=transparency)
+        image.putpixel((i, 0), i)
+    path = saved(image, tmp_path / "palette.png", transparency=transparency)
     x = data.read(path, None)
     assert x[0, :, 0].T.tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 1]]
-    assert data.read(saved(picture, tmp_path / "plain.png"), None)[0, :, 0, 1].tolist() == [0, 1, 0]
+    assert data.read(saved(image, tmp_path / "plain.png"), None)[0, :, 0, 1].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -97,7 +118,40 @@ def test_sixteen_bits_keep_their_range(tmp_path, suffix):
     assert x[0, 0, 0, 0] == 0 and x[0, 0, 0, 3] == 1
 
 
-# What the camera noted -> how to hold the upright picture so as to store it
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([0, 51, 255], [0, 51, 255]),  # all within 8 bits
+        ([0, 257, 65535], [0, 1, 255]),  # within 16
+        ([0, 256, 300], [0, 0, 1]),
+    ],
+)
+def test_grey_of_32_bits_is_read_by_the_range_of_its_values(tmp_path, values, levels):
+    path = saved(Image.fromarray(np.array([values], dtype=np.int32)), tmp_path / "deep.tif")
+    with Image.open(path) as stored:
+        assert stored.mode == "I"
+    assert (data.read(path, None)[0, :, 0] * 255).round().tolist() == [levels] * 3
+
+
+@pytest.mark.parametrize("values", [[-1, 0, 255], [0, 5, 65536]])
+def test_grey_of_32_bits_without_a_known_white_is_refused(tmp_path, values):
+    path = saved(Image.fromarray(np.array([values], dtype=np.int32)), tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match=f"deep.tif cannot be read.*go from {min(values)} to {max(values)}; known are"):
+        data.read(path)
+
+
+def test_dark_files_of_16_bits_stay_dark(tmp_path):
+    path = saved(Image.fromarray(np.full((4, 4), 200, dtype=np.uint16)), tmp_path / "dark.png")
+    assert data.read(path).max() == 0
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path):
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255)))
+    path = saved(first, tmp_path / "moving.gif", save_all=True, append_images=[second])
+    assert data.read(path, None)[0, :, 0, 0].tolist() == [1, 0, 0]
+
+
+# What the camera noted -> how to turn the upright image so as to store it
 ORIENTATIONS = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -127,7 +181,7 @@ def test_other_colour_spaces_become_rgb(tmp_path):
     assert x[0, 0].min() > 0.9 and x[0, 1:].max() < 0.1
 
 
-def test_a_picture_of_one_pixel(tmp_path):
+def test_an_image_of_one_pixel(tmp_path):
     path = saved(Image.new("RGB", (1, 1), (255, 0, 51)), tmp_path / "dot.png")
     assert torch.allclose(data.read(path, None).flatten(), torch.tensor([1, 0, 0.2]))
     x = data.read(path, 8)
@@ -148,17 +202,17 @@ def test_reading_equals_pillow(tmp_path):
 
 def test_floating_point_pixels_are_refused(tmp_path):
     path = saved(Image.fromarray(np.ones((4, 4), dtype=np.float32)), tmp_path / "float.tif")
-    with pytest.raises(ValueError, match="float.tif cannot be read as a picture: floating point pixels"):
+    with pytest.raises(ValueError, match="float.tif cannot be read as an image: floating point pixels"):
         data.read(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.png"):
         data.read(tmp_path / "nowhere.png")
-    with pytest.raises(ValueError, match="cannot be read as a picture"):
+    with pytest.raises(ValueError, match="cannot be read as an image"):
         data.read(tmp_path)
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="empty.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match="empty.png cannot be read as an image"):
         data.read(tmp_path / "empty.png")
     path = saved(Image.new("RGB", (4, 4)), tmp_path / "a.png")
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
@@ -185,7 +239,7 @@ def test_a_damaged_file_is_read_or_refused_by_name(tmp_path, kind):
         try:
             assert data.read(path, 8).shape == (1, 3, 8, 8)
         except ValueError as error:
-            assert f"damaged.{kind} cannot be read as a picture" in str(error)
+            assert f"damaged.{kind} cannot be read as an image" in str(error)
             refused += 1
     assert refused >= 20
 
@@ -201,14 +255,28 @@ def test_a_damaged_note_of_the_camera_is_no_other_error(tmp_path):
     try:
         assert data.read(path, None).shape == (1, 3, 8, 4)
     except ValueError as error:
-        assert "noted.jpg cannot be read as a picture" in str(error)
+        assert "noted.jpg cannot be read as an image" in str(error)
 
 
-# ---------------------------------------------------------------- any number of pictures
+@pytest.mark.parametrize(("size", "got"), [(2.5, "2.5"), ("8", "'8'"), (True, "True"), ([8, 8], "\\[8, 8\\]")])
+def test_a_size_is_one_whole_number(tmp_path, size, got):
+    path = saved(Image.new("RGB", (4, 4)), tmp_path / "a.png")
+    for call in (
+        lambda: data.read(path, size),
+        lambda: data.photograph("chelsea", size),
+        lambda: data.pick([path], [0], size),
+        lambda: next(data.batches([path], size)),
+    ):
+        with pytest.raises(TypeError, match=f"the size is .*whole number.*got {got}"):
+            call()
+    assert torch.equal(data.read(path, np.int64(8)), data.read(path, 8))
+
+
+# ---------------------------------------------------------------- any number of images
 
 
 class Shelf(Dataset):
-    """Pictures with labels, which remembers the threads that asked."""
+    """Images with labels, which remembers the threads that read it."""
 
     def __init__(self, n):
         self.n, self.threads = n, set()
@@ -228,8 +296,8 @@ def fifty(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     for i in range(50):
         suffix = "jpg" if i == 17 else "png"
-        picture = Image.fromarray(noise) if i in (17, 31) else Image.new("RGB", (6, 6), (i, i, i))
-        files.append(saved(picture, tmp_path / f"{i:02}.{suffix}"))
+        image = Image.fromarray(noise) if i in (17, 31) else Image.new("RGB", (6, 6), (i, i, i))
+        files.append(saved(image, tmp_path / f"{i:02}.{suffix}"))
     files[17].write_bytes(files[17].read_bytes()[:-200])
     damaged = bytearray(files[31].read_bytes())
     damaged[60:80] = bytes(20)
@@ -238,7 +306,7 @@ def fifty(tmp_path):
 
 
 @pytest.mark.parametrize("batch", [1, 8, 50, 64])
-def test_a_walk_gives_the_numbers_and_the_pictures(batch):
+def test_a_walk_gives_the_indices_and_the_images(batch):
     for collection in (Shelf(50), torch.arange(50).view(50, 1, 1, 1).expand(50, 3, 4, 4) / 100):
         walked = list(data.batches(collection, batch=batch, progress=False))
         assert [i for numbers, _ in walked for i in numbers] == list(range(50))
@@ -261,15 +329,15 @@ def test_a_walk_may_start_in_the_middle(tmp_path):
 
 def test_a_walk_ends_at_a_broken_file_and_names_it(fifty, tmp_path):
     walk, seen = data.batches(tmp_path, 6, 4, progress=False), []
-    with pytest.raises(ValueError, match="17.jpg cannot be read as a picture"):
+    with pytest.raises(ValueError, match="17.jpg cannot be read as an image"):
         for numbers, _ in walk:
             seen += numbers
     assert seen == list(range(16))
-    with pytest.raises(ValueError, match="31.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match="31.png cannot be read as an image"):
         list(data.batches(fifty[18:], 6, 4, progress=False))
 
 
-def test_broken_files_are_left_out_when_asked_with_a_warning(fifty, tmp_path):
+def test_broken_files_are_left_out_on_request_with_a_warning(fifty, tmp_path):
     for collection in (tmp_path, fifty, [str(file) for file in fifty]):
         with pytest.warns(UserWarning, match="left out: ") as warned:
             walked = list(data.batches(collection, 6, 4, skip_broken=True, progress=False))
@@ -287,7 +355,7 @@ def test_a_missing_file_ends_the_walk_even_so(fifty):
         list(data.batches(fifty, 6, 4, skip_broken=True, progress=False))
 
 
-def test_a_dataset_is_asked_by_one_thread_and_its_errors_are_its_own():
+def test_a_dataset_is_read_by_one_thread_and_its_errors_are_its_own():
     shelf = Shelf(20)
     list(data.batches(shelf, progress=False))
     assert shelf.threads == {threading.get_ident()}
@@ -300,12 +368,12 @@ def test_a_dataset_is_asked_by_one_thread_and_its_errors_are_its_own():
         list(data.batches(Torn(3), skip_broken=True, progress=False))
 
 
-def test_a_walk_reads_only_as_far_as_it_is_asked():
+def test_a_walk_reads_only_as_far_as_it_is_followed():
     class Watched(Shelf):
-        asked = 0
+        items = 0
 
         def __getitem__(self, i):
-            self.asked += 1
+            self.items += 1
             return super().__getitem__(i)
 
     watched = Watched(100)
@@ -313,7 +381,7 @@ def test_a_walk_reads_only_as_far_as_it_is_asked():
     next(walk)
     next(walk)
     time.sleep(0.05)
-    assert watched.asked == 10
+    assert watched.items == 10
     walk.close()
 
 
@@ -321,16 +389,16 @@ def test_what_is_no_collection_is_refused(tmp_path):
     for wrong in (5, None, (x for x in []), {1, 2}):
         with pytest.raises(TypeError, match=f"a list of files or a Dataset with a length, got {type(wrong).__name__}"):
             data.count(wrong)
-    with pytest.raises(ValueError, match="no pictures: the collection is empty"):
+    with pytest.raises(ValueError, match="no images: the collection is empty"):
         list(data.batches([], progress=False))
-    with pytest.raises(ValueError, match="no pictures in"):
+    with pytest.raises(ValueError, match="no images in"):
         list(data.batches(tmp_path, progress=False))
     with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         list(data.batches(torch.zeros(2, 3, 4, 4), batch=0, progress=False))
 
 
 def test_a_list_of_tensors_is_refused_as_what_it_is():
-    with pytest.raises(TypeError, match=r"pictures are a tensor \(n, 3, h, w\), a folder, a list of files"):
+    with pytest.raises(TypeError, match=r"images are a tensor \(n, 3, h, w\), a folder, a list of files"):
         list(data.batches([torch.zeros(3, 4, 4), torch.zeros(3, 4, 4)], progress=False))
 
 
@@ -343,7 +411,7 @@ def test_different_sizes_in_one_batch_are_refused(tmp_path):
     assert [x.shape for _, x in data.batches(tmp_path, 6, progress=False)] == [(4, 3, 6, 6)]
 
 
-def test_pictures_are_counted_and_picked_from_every_collection(tmp_path):
+def test_images_are_counted_and_picked_from_every_collection(tmp_path):
     for i in range(5):
         Image.new("RGB", (4, 4), (51 * i, 0, 0)).save(tmp_path / f"{i}.png")
     stack = torch.zeros(5, 3, 4, 4)
@@ -352,3 +420,98 @@ def test_pictures_are_counted_and_picked_from_every_collection(tmp_path):
         assert data.count(collection) == 5
         assert torch.allclose(data.pick(collection, [4, 0, 4], 4), stack[[4, 0, 4]])
     assert data.pick(Shelf(9), [7, 2])[:, 0, 0, 0].tolist() == pytest.approx([0.07, 0.02])
+    with pytest.raises(ValueError, match="no image with number 5: they go from 0 to 4"):
+        data.pick(stack, [0, 5])
+    with pytest.raises(TypeError, match="the index of an image is a whole number"):
+        data.pick(stack, [0.5])
+
+
+# ---------------------------------------------------------------- what the items of a dataset may be
+
+
+RAW = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+PLANES = torch.from_numpy(RAW / 255).permute(2, 0, 1).float()
+FORMS = {
+    "tensor": PLANES,
+    "PIL image": Image.fromarray(RAW),
+    "bytes": RAW,
+    "float64": RAW / 255,
+    "float32": (RAW / 255).astype(np.float32),
+    "backwards": RAW[::-1, ::-1].copy()[::-1, ::-1],
+}
+WRAPS = {
+    "alone": lambda image: image,
+    "tuple": lambda image: (image, 3),
+    "list": lambda image: [image, "label"],
+    "image": lambda image: {"label": 3, "image": image},
+    "img": lambda image: {"img": image},
+    "pixel_values": lambda image: {"pixel_values": image, "labels": 3},
+    "nested": lambda image: ({"image": image}, 3),
+}
+
+
+class Items(Dataset):
+    def __init__(self, *items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+@pytest.mark.parametrize("image", FORMS.values(), ids=FORMS)
+def test_an_item_may_come_in_any_of_these_forms(image, wrap):
+    items = Items(*[wrap(image)] * 3)
+    ((numbers, x),) = data.batches(items, None)
+    assert numbers == [0, 1, 2] and x.dtype == torch.float32
+    for found in (x, data.pick(items, [0, 1, 2], None)):
+        assert torch.allclose(found, PLANES.expand(3, -1, -1, -1), atol=1e-6)
+
+
+def test_pil_images_are_cut_and_resized_as_files_are(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    path = saved(Image.fromarray(RAW), tmp_path / "a.jpg", quality=95, exif=turned)
+    with Image.open(path) as image:
+        ((_, x),) = data.batches(Items(image, image), 5)
+    assert torch.equal(x, data.read(path, 5).expand(2, -1, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("item", "described"),
+    [
+        ("a.png", "of type str"),
+        (None, "of type NoneType"),
+        ((), "of type tuple"),
+        ({"photo": RAW, "label": 3}, "a dict with 'photo', 'label'"),
+        (RAW[..., 0], r"an array of uint8 and shape \(6, 8\)"),
+        (RAW.astype(np.uint16), r"an array of uint16"),
+        (RAW.transpose(2, 0, 1), r"an array of uint8 and shape \(3, 6, 8\)"),
+        (torch.from_numpy(RAW), r"a tensor of torch.uint8 and shape \(6, 8, 3\)"),
+        (PLANES[None], r"a tensor of torch.float32 and shape \(1, 3, 6, 8\)"),
+    ],
+)
+def test_any_other_item_is_refused_with_its_number(item, described):
+    items = Items(PLANES, item)
+    message = f"image 1 is {described}.*an item is a float tensor .* a PIL image .*image, img, pixel_values"
+    with pytest.raises(TypeError, match=message):
+        list(data.batches(items, None))
+    with pytest.raises(TypeError, match=message):
+        data.pick(items, [1], None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch": 2.5}, TypeError, "the batch is a whole number.*got 2.5"),
+        ({"batch": -1}, ValueError, "batch must be at least 1, got -1"),
+        ({"start": "2"}, TypeError, "the start is a whole number, got '2'"),
+        ({"start": -1}, ValueError, "start must be at least 0, got -1"),
+    ],
+)
+def test_the_numbers_of_a_walk_are_whole(arguments, error, message):
+    with pytest.raises(error, match=message):
+        next(data.batches(torch.zeros(4, 3, 2, 2), **arguments))
