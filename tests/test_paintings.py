@@ -1,4 +1,4 @@
-"""The drawn styles: pictures, the same for a seed, with what their names promise in them."""
+"""The drawn styles: images, the same for a seed, with what their names promise in them."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ ALL = {"night": paintings.night, "glass": paintings.glass, "engraving": painting
 
 
 def spectrum(x, angle):
-    """Power of a picture's brightness along one direction of frequency, degrees from right to down."""
+    """Power of an image's brightness along one direction of frequency, degrees from right to down."""
     grey = x.mean(1)[0]
     power = torch.fft.fftshift(torch.fft.fft2(grey - grey.mean()).abs().square())
     middle = len(power) // 2
@@ -22,7 +22,7 @@ def spectrum(x, angle):
 
 
 @pytest.mark.parametrize("draw", ALL.values(), ids=ALL)
-def test_a_painting_is_a_picture_and_a_seed_draws_the_same_one(draw):
+def test_a_painting_is_an_image_and_a_seed_draws_the_same_one(draw):
     x = draw()
     assert x.shape == (1, 3, 256, 256)
     assert x.min() >= 0 and x.max() <= 1 and x.std() > 0.1
@@ -38,8 +38,8 @@ def test_the_night_has_gold_in_its_whorls_and_blue_around_them():
     assert blue > red
 
 
-def test_the_glass_has_as_many_panes_as_asked_for():
-    """Connected pieces between the leads; slivers may be cut off, or lie outside the picture."""
+def test_the_glass_has_about_as_many_panes_as_centres():
+    """Connected pieces between the leads; slivers may be cut off, or lie outside the image."""
     for panes in (20, 90):
         light = paintings.glass(panes=panes)[0].amax(0) > 0.2
         pieces, _ = label(light.numpy())
@@ -51,3 +51,18 @@ def test_the_engravings_lines_run_in_the_hatched_direction():
     """17 lines a half side along (0.62, 0.78): their frequency is at atan(0.78 / 0.62) = 51.5 degrees."""
     x = paintings.engraving()
     assert spectrum(x, 51.5) > 10 * spectrum(x, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: paintings.night(seed=1.5), TypeError, "the seed is a whole number, got 1.5"),
+        (lambda: paintings.glass(seed="a"), TypeError, "the seed is a whole number, got 'a'"),
+        (lambda: paintings.glass(panes=1), ValueError, "at least 2 panes, got 1"),
+        (lambda: paintings.glass(panes=2.5), TypeError, "the number of panes is a whole number, got 2.5"),
+        (lambda: paintings.engraving(lines=0), ValueError, "the number of lines must be above 0, got 0"),
+    ],
+)
+def test_what_cannot_be_painted_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -18,17 +18,17 @@ def shown(figure):
     return kind, Image.open(io.BytesIO(base64.b64decode(bundle[kind])))
 
 
-def test_a_grid_shows_each_picture_in_its_place():
+def test_a_grid_shows_each_image_at_its_position():
     red, blue = (torch.tensor(c).view(1, 3, 1, 1).expand(1, 3, 40, 40) for c in ([1.0, 0, 0], [0, 0, 1.0]))
-    kind, picture = shown(
+    kind, image = shown(
         plotting.pictures([torch.cat([red, blue]), torch.cat([blue, red])], columns=["a", "b"], labels=["1", "2"])
     )
-    assert kind == "image/jpeg" and picture.width > 1000
-    pixels = np.asarray(picture).astype(int)
+    assert kind == "image/jpeg" and image.width > 1000
+    pixels = np.asarray(image).astype(int)
     is_red = (pixels[..., 0] > 200) & (pixels[..., 1:] < 60).all(-1)
     rows, columns = is_red.nonzero()
-    upper_left = (rows < picture.height * 0.5) & (columns < picture.width * 0.5)
-    lower_right = (rows > picture.height * 0.5) & (columns > picture.width * 0.5)
+    upper_left = (rows < image.height * 0.5) & (columns < image.width * 0.5)
+    lower_right = (rows > image.height * 0.5) & (columns > image.width * 0.5)
     assert (upper_left | lower_right).mean() > 0.95
     assert upper_left.any() and lower_right.any()
 
@@ -53,26 +53,168 @@ def test_a_blank_map_stays_blank():
     assert torch.equal(plotting.gradient_picture(torch.zeros(1, 3, 4, 4)), torch.full((1, 3, 4, 4), 0.5))
 
 
-def test_a_map_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"maps have shape \(n, 1, h, w\)"):
-        plotting.heat(torch.zeros(1, 3, 4, 4))
+def coloured(values, name):
+    """matplotlib's own colours of values (h, w)."""
+    return torch.from_numpy(matplotlib.colormaps[name](np.clip(values, 0, 1))[..., :3]).permute(2, 0, 1).float()
+
+
+def test_a_few_outliers_do_not_darken_the_rest(generator):
+    """The scale ends at numpy's 99.5th percentile, and not at the maximum or below."""
+    maps = torch.rand(2, 1, 30, 40, generator=generator)
+    maps[0, 0, 0, :3], maps[1] = 1000, 7 * maps[1]
+    for found, each in zip(plotting.heat(maps), maps[:, 0].numpy(), strict=True):
+        assert torch.allclose(found, coloured(each / np.percentile(each, 99.5), "inferno"), atol=0.02)
+    maps = maps * torch.where(torch.rand(2, 1, 30, 40, generator=generator) < 0.5, -1, 1)
+    for found, each in zip(plotting.signed(maps), maps[:, 0].numpy(), strict=True):
+        assert torch.allclose(found, coloured(each / np.percentile(abs(each), 99.5) / 2 + 0.5, "RdBu_r"), atol=0.02)
+    gradients = maps.view(1, 1, 60, 40).expand(-1, 3, -1, -1)
+    each = gradients[0].numpy()
+    expected = np.clip(each / np.percentile(abs(each), 99.5) / 2 + 0.5, 0, 1)
+    assert np.allclose(plotting.gradient_picture(gradients)[0].numpy(), expected, atol=1e-5)
+
+
+NET = nn.Sequential(nn.Conv2d(2, 2, 3))
+
+# function -> a call of it with something drawn
+DRAWN = {
+    "pictures": plotting.pictures,
+    "a row of pictures": lambda x: plotting.pictures([torch.zeros(2, 3, 4, 4), x]),
+    "gradient_picture": plotting.gradient_picture,
+    "sheet": lambda x: plotting.sheet(x, 1),
+    "mosaic": lambda x: plotting.mosaic(x, torch.zeros(1, 1, dtype=torch.long)),
+    "encode": plotting.encode,
+    "data_uri": plotting.data_uri,
+    "Zoomable": lambda x: plotting.Zoomable(x, "an image"),
+}
+MAPPED = {
+    "heat": plotting.heat,
+    "shared heat": lambda x: plotting.heat(x, shared=True),
+    "signed": plotting.signed,
+}
+
+
+@pytest.mark.parametrize("draw", MAPPED.values(), ids=MAPPED)
+@pytest.mark.parametrize(
+    ("maps", "error", "message"),
+    [
+        (torch.zeros(4, 4), ValueError, r"maps have shape \(n, 1, h, w\), got \(4, 4\)"),
+        (torch.zeros(1, 4, 4), ValueError, r"maps have shape \(n, 1, h, w\), got \(1, 4, 4\)"),
+        (torch.zeros(1, 3, 4, 4), ValueError, r"maps have shape \(n, 1, h, w\), got \(1, 3, 4, 4\)"),
+        (torch.tensor([0, torch.nan]).view(2, 1, 1, 1), ValueError, r"maps \[1\] hold values that are not finite"),
+        (torch.tensor([torch.inf, 0]).view(2, 1, 1, 1), ValueError, r"maps \[0\] hold values that are not finite"),
+        (np.zeros((1, 1, 4, 4)), TypeError, "maps are a torch tensor .*, got ndarray"),
+    ],
+)
+def test_what_is_no_map_is_refused_by_name(draw, maps, error, message):
+    with pytest.raises(error, match=message):
+        draw(maps)
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.zeros(4, 4), ValueError, r"images have shape \(n, 3, h, w\), got \(4, 4\)"),
+        (torch.zeros(3, 4, 4), ValueError, r"images have shape \(n, 3, h, w\), got \(3, 4, 4\)"),
+        (torch.zeros(1, 4, 4, 3), ValueError, r"images have shape \(n, 3, h, w\), got \(1, 4, 4, 3\)"),
+        (torch.zeros(0, 3, 4, 4), ValueError, "no images in a batch"),
+        (torch.full((1, 3, 4, 4), torch.nan), ValueError, "images hold NaN"),
+        (torch.full((1, 3, 4, 4), torch.inf), ValueError, "images hold values that are not finite"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), TypeError, "images are float.*got torch.uint8"),
+        (np.zeros((1, 3, 4, 4)), TypeError, "images are a torch tensor .*, got ndarray"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(draw, x, error, message):
+    if isinstance(x, np.ndarray) and draw is plotting.pictures:
+        x = [x]  # an array alone is a sequence of rows
+    with pytest.raises(error, match=message):
+        draw(x)
+
+
+def test_filters_that_are_not_finite_are_refused():
+    for inputs in (2, 3):
+        net = nn.Sequential(nn.Conv2d(inputs, 2, 3))
+        with torch.no_grad():
+            net[0].weight[0, 0, 0, 0] = torch.nan
+        with pytest.raises(ValueError, match="NaN|not finite"):
+            plotting.filters(net)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_precision_is_drawn_also_under_gradients_and_in_inference(dtype):
+    maps = torch.linspace(0, 1, 16, dtype=dtype).view(1, 1, 4, 4)
+    expected = plotting.heat(maps.float())
+    for prepared in (maps, maps.clone().requires_grad_()):
+        drawn = plotting.heat(prepared)
+        assert drawn.dtype == dtype and not drawn.requires_grad
+        assert torch.allclose(drawn.float(), expected, atol=0.05)
+    with torch.inference_mode():
+        for function in (plotting.heat, plotting.signed, plotting.gradient_picture, plotting.pictures):
+            function(maps.clone())
+    grown = plotting.sheet(maps.clone().requires_grad_(), 1, side=8)
+    assert grown.dtype == dtype and not grown.requires_grad
+    shown(plotting.pictures([maps, plotting.signed(maps), plotting.gradient_picture(maps)]))
+
+
+@pytest.mark.parametrize("grey", [torch.tensor([0.0, 1.0]), torch.tensor([False, True])], ids=["float", "mask"])
+def test_grey_images_are_drawn_grey(grey):
+    _, image = shown(plotting.pictures(grey.repeat_interleave(20).expand(1, 1, 40, 40)))
+    pixels = np.asarray(image).astype(int)
+    assert (pixels.max(-1) - pixels.min(-1)).max() < 12  # no colour, but for what JPEG rounds
+    assert (pixels < 20).all(-1).mean() > 0.3 and (pixels > 235).all(-1).mean() > 0.3
+    sheet = plotting.sheet(grey.view(1, 1, 1, 2), 1, gap=0)
+    assert torch.equal(sheet, torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2))
+
+
+def test_heads_and_labels_that_find_no_image_are_refused():
+    rows = [torch.rand(2, 3, 4, 4), torch.rand(3, 3, 4, 4)]
+    plotting.pictures(rows, columns=["a", "b", "c"], labels=["1", "2"])
+    plotting.pictures(rows, columns=["a"], labels=["1"])  # the rest has none
+    with pytest.raises(ValueError, match=r"4 heads for 3 columns of images: \['a', 'b', 'c', 'd'\]"):
+        plotting.pictures(rows, columns=list("abcd"))
+    with pytest.raises(ValueError, match="3 labels for 2 rows of images"):
+        plotting.pictures(rows, labels=["1", "2", "3"])
+    with pytest.raises(ValueError, match="no rows of images"):
+        plotting.pictures([])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: plotting.sheet(x, 0), ValueError, "columns must be at least 1, got 0"),
+        (lambda x: plotting.sheet(x, 1.5), TypeError, "columns is a whole number, got 1.5"),
+        (lambda x: plotting.sheet(x, 1, gap=-1), ValueError, "gap must be at least 0, got -1"),
+        (lambda x: plotting.mosaic(x, torch.tensor([[0, 2]])), ValueError, "no image 2 for the grid.*from 0 to 1"),
+        (lambda x: plotting.mosaic(x, torch.tensor([[0, -2]])), ValueError, "no image -2 for the grid"),
+        (lambda x: plotting.mosaic(x, torch.tensor([0, 1])), ValueError, r"a grid is \(rows, columns\), got \(2,\)"),
+        (lambda x: plotting.mosaic(x, torch.tensor([[0.0, 1.0]])), TypeError, "index of an image is a whole number"),
+        (lambda x: plotting.encode(x), ValueError, r"one image at a time is encoded.*got \(2, 3, 4, 4\)"),
+        (lambda x: plotting.encode(x[:1], "jpg"), ValueError, "no format 'jpg'.*choose from jpeg, png, webp"),
+        (lambda x: plotting.Zoomable(x, "two"), ValueError, r"a zoomable image is .*got \(2, 3, 4, 4\)"),
+        (lambda x: plotting.filters(NET, count=0), ValueError, "count and columns must be at least 1, got 0 and 16"),
+        (lambda x: plotting.intervals(None, ["a"], []), ValueError, "1 names for 0 intervals"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call(torch.rand(2, 3, 4, 4))
 
 
 def test_a_chart_is_a_png_and_leaves_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
     values = [measure.interval(torch.rand(50) < p) for p in (0.2, 0.8)]
-    kind, picture = shown(plotting.chart(lambda ax: plotting.intervals(ax, ["a", "b"], values, chance=0.5)))
-    assert kind == "image/png" and picture.width > 800
+    kind, image = shown(plotting.chart(lambda ax: plotting.intervals(ax, ["a", "b"], values, chance=0.5)))
+    assert kind == "image/png" and image.width > 800
     assert dict(matplotlib.rcParams) == before
 
 
 def test_figures_can_be_saved(tmp_path):
     plotting.pictures(torch.rand(3, 3, 8, 8)).save(tmp_path / "grid.png")
-    with Image.open(tmp_path / "grid.png") as picture:
-        assert picture.width > 500
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.width > 500
 
 
-# ---------------------------------------------------------------- large pictures
+# ---------------------------------------------------------------- large images
 
 
 def tiles(n, height=4, width=4):
@@ -97,8 +239,8 @@ def test_a_sheet_enlarges_by_whole_factors_and_keeps_pixels_apart():
     assert plotting.sheet(2 * chess - 0.5, 2).amin() == 0 and plotting.sheet(2 * chess - 0.5, 2).amax() == 1
 
 
-def test_a_mosaic_shows_each_picture_at_its_cell():
-    """4 x 4 pictures with a gap of 1; -1 stays white."""
+def test_a_mosaic_shows_each_image_at_its_cell():
+    """4 x 4 images with a gap of 1; -1 stays white."""
     grid = torch.tensor([[2, -1, 0], [-1, 3, 1]])
     got = plotting.mosaic(tiles(4), grid)
     assert got.shape == (1, 3, 11, 16)
@@ -152,33 +294,39 @@ def test_the_first_convolution_of_any_network_is_found(coursenet, squeezenet):
     assert plotting.filters(coursenet).std() > 0.05
 
 
-def test_layers_without_filters_are_refused():
+def test_layers_without_filters_are_refused_with_those_that_have_some():
     net = first_convolution(3)
-    for layer in ("1", "4", ""):
-        with pytest.raises(ValueError, match=f"'{layer}' is no convolution"):
+    for layer in ("1", "4", "", "conv1"):
+        with pytest.raises(ValueError, match=f"no convolution '{layer}'.*choose from 0, 2"):
             plotting.filters(net, layer)
     with pytest.raises(ValueError, match="the network has no convolution"):
         plotting.filters(nn.Sequential(nn.Linear(2, 2)))
 
 
-def test_an_encoded_picture_is_the_picture(generator):
-    picture = torch.randint(0, 256, (1, 3, 20, 30), generator=generator) / 255
+def test_filters_of_a_wrapped_network_carry_its_own_names():
+    net = first_convolution(3)
+    for wrapped in (nn.DataParallel(net), torch.compile(net, backend="eager"), net.half()):
+        assert torch.equal(plotting.filters(wrapped, "2").half(), plotting.filters(net, "2").half())
+
+
+def test_an_encoded_image_is_the_image(generator):
+    image = torch.randint(0, 256, (1, 3, 20, 30), generator=generator) / 255
     for form in ("png", "webp"):
-        with Image.open(io.BytesIO(plotting.encode(picture, form))) as opened:
+        with Image.open(io.BytesIO(plotting.encode(image, form))) as opened:
             assert opened.format == form.upper() and opened.size == (30, 20)
-    decoded = np.asarray(Image.open(io.BytesIO(plotting.encode(picture, "png"))))
-    assert np.array_equal(decoded, (picture[0] * 255).round().byte().permute(1, 2, 0).numpy())
+    decoded = np.asarray(Image.open(io.BytesIO(plotting.encode(image, "png"))))
+    assert np.array_equal(decoded, (image[0] * 255).round().byte().permute(1, 2, 0).numpy())
     smooth = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
     for quality in (60, 95):
         with Image.open(io.BytesIO(plotting.encode(smooth, quality=quality))) as opened:
             assert opened.format == "JPEG"
             assert np.abs(np.asarray(opened) / 255.0 - smooth[0].permute(1, 2, 0).numpy()).mean() < 0.02
-    assert len(plotting.encode(picture, quality=30)) < len(plotting.encode(picture, quality=95))
+    assert len(plotting.encode(image, quality=30)) < len(plotting.encode(image, quality=95))
 
 
 def test_encoding_cuts_what_is_outside_the_range_and_takes_gradients():
-    picture = torch.tensor([-1.0, 2.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2).clone().requires_grad_()
-    decoded = np.asarray(Image.open(io.BytesIO(plotting.encode(picture, "png"))))
+    image = torch.tensor([-1.0, 2.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2).clone().requires_grad_()
+    decoded = np.asarray(Image.open(io.BytesIO(plotting.encode(image, "png"))))
     assert decoded[0].tolist() == [[0, 0, 0], [255, 255, 255]]
 
 
@@ -197,37 +345,37 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_zoomable_picture_holds_all_of_it_and_says_what_it_is():
-    picture = torch.linspace(0, 1, 300).expand(1, 3, 40, 300)
+def test_a_zoomable_image_holds_all_of_it_and_says_what_it_is():
+    image = torch.linspace(0, 1, 300).expand(1, 3, 40, 300)
     alt = 'Scenes <by> "likeness" & colour'
-    html = plotting.Zoomable(picture, alt)._repr_html_()
+    html = plotting.Zoomable(image, alt)._repr_html_()
     tags = Tags(html)
     assert tags.open == []
-    (image,) = [attributes for tag, attributes in tags.found if tag == "img"]
-    assert image["alt"] == alt
-    kind, data = image["src"].split(",")
+    (tag,) = [attributes for name, attributes in tags.found if name == "img"]
+    assert tag["alt"] == alt
+    kind, data = tag["src"].split(",")
     assert kind == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as opened:
         assert opened.size == (300, 40)
-        assert np.abs(np.asarray(opened) / 255.0 - picture[0].permute(1, 2, 0).numpy()).mean() < 0.02
+        assert np.abs(np.asarray(opened) / 255.0 - image[0].permute(1, 2, 0).numpy()).mean() < 0.02
 
 
-def test_a_zoomable_picture_opens_without_a_script_and_from_the_keyboard():
+def test_a_zoomable_image_opens_without_a_script_and_from_the_keyboard():
     tags = Tags(plotting.Zoomable(torch.zeros(1, 3, 8, 8), "black")._repr_html_()).found
     names = [tag for tag, _ in tags]
     assert "script" not in names
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
     assert not any("http" in (value or "") for _, attributes in tags for value in attributes.values())
-    assert names.index("label") < names.index("input") < names.index("img")  # a click on the picture ticks the box
+    assert names.index("label") < names.index("input") < names.index("img")  # a click on the image ticks the box
     assert ("input", {"type": "checkbox"}) in tags
     (window,) = [attributes for _, attributes in tags if attributes.get("class") == "window"]
     assert window["tabindex"] == "0" and window["aria-label"]
 
 
 @pytest.mark.parametrize(("name", "form"), [("a.png", "PNG"), ("a.PNG", "PNG"), ("a.jpg", "JPEG")])
-def test_a_zoomable_picture_is_saved_at_full_size(tmp_path, name, form):
-    picture = torch.linspace(0, 1, 60).expand(1, 3, 30, 60)
-    plotting.Zoomable(picture, "a ramp").save(tmp_path / name)
+def test_a_zoomable_image_is_saved_at_full_size(tmp_path, name, form):
+    image = torch.linspace(0, 1, 60).expand(1, 3, 30, 60)
+    plotting.Zoomable(image, "a ramp").save(tmp_path / name)
     with Image.open(tmp_path / name) as opened:
         assert opened.format == form and opened.size == (60, 30)
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,18 @@ GOLDEN = {
         [148, 69, 129, 110, 111, 110, 102],
     ],
 }
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Enough scenes of each shape to measure them."""
+    return world.draw(500, seed=9)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Enough scenes to count their factors."""
+    return world.draw(2000, seed=11, size=16)
 
 
 def test_a_scene_comes_with_its_truth(scenes):
@@ -58,8 +71,8 @@ def test_drawn_on_another_machine_it_is_the_same():
     assert (levels - torch.tensor(GOLDEN["levels"])).abs().max() <= 2
 
 
-def test_masks_lie_where_the_factors_say():
-    scenes = world.draw(200, seed=8)
+def test_masks_lie_where_the_factors_say(many):
+    scenes = many
     whole = (scenes.factors["visible"] == 1) & (scenes.labels != world.SHAPES.index("crescent"))
     axis = (torch.arange(96) + 0.5) / 48 - 1
     masks = scenes.masks[whole, 0].float()
@@ -72,16 +85,16 @@ def test_masks_lie_where_the_factors_say():
     assert ((area / 48**2).sqrt() / scenes.factors["radius"][whole]).min() > 0.9  # area in radii squared
 
 
-def test_the_disc_and_the_square_have_the_area_of_their_formula():
-    scenes = world.draw(600, seed=9)
+def test_the_disc_and_the_square_have_the_area_of_their_formula(many):
+    scenes = many
     for shape, radii in (("disc", torch.pi * 0.88**2), ("square", (2 * 0.76) ** 2)):
         chosen = (scenes.labels == world.SHAPES.index(shape)) & (scenes.factors["visible"] == 1)
         expected = radii * (scenes.factors["radius"][chosen] * 48) ** 2
         assert (scenes.masks[chosen].sum((1, 2, 3)) / expected - 1).abs().max() < 0.06
 
 
-def test_hidden_parts_are_not_in_the_mask_and_are_nearer():
-    scenes = world.draw(300, seed=10)
+def test_hidden_parts_are_not_in_the_mask_and_are_nearer(many):
+    scenes = many
     hidden = scenes.factors["occluded"] & (scenes.factors["visible"] < 1)
     assert 0.1 < hidden.float().mean() < 0.3
     assert scenes.factors["visible"].min() > 0.3
@@ -90,8 +103,8 @@ def test_hidden_parts_are_not_in_the_mask_and_are_nearer():
     assert (objects < around).float().mean() > 0.97  # a ribbon in front can bring the surroundings nearer
 
 
-def test_every_factor_is_drawn_evenly():
-    scenes = world.draw(2000, seed=11, size=16)
+def test_every_factor_is_drawn_evenly(small):
+    scenes = small
     for name, names in [
         ("shape", world.SHAPES),
         ("texture", world.TEXTURES),
@@ -104,17 +117,17 @@ def test_every_factor_is_drawn_evenly():
     assert (scenes.factors["colour"] != scenes.factors["second_colour"]).all()
 
 
-def test_shapes_cannot_be_told_from_the_other_factors():
-    scenes = world.draw(3000, seed=12, size=16)
+def test_shapes_cannot_be_told_from_the_other_factors(small):
+    scenes = small
     table = torch.zeros(10, 6)
     table.index_put_((scenes.labels, scenes.factors["texture"]), torch.tensor(1.0), accumulate=True)
     assert (table / table.sum(1, keepdim=True) - 1 / 6).abs().max() < 0.08
 
 
 def test_texture_bias_ties_texture_to_shape():
-    scenes = world.draw(500, seed=13, size=16, texture_bias=1.0)
+    scenes = world.draw(100, seed=13, size=16, texture_bias=1.0)
     assert torch.equal(scenes.factors["texture"], scenes.labels % 6)
-    mild = world.draw(2000, seed=13, size=16, texture_bias=0.5)
+    mild = world.draw(1000, seed=13, size=16, texture_bias=0.5)
     assert 0.5 < (mild.factors["texture"] == mild.labels % 6).float().mean() < 0.66
 
 
@@ -136,6 +149,80 @@ def test_any_size_shows_the_same_scene(size):
     assert (shares[0] / shares[1] - 1).abs().max() < 0.15
 
 
+# ---------------------------------------------------------------- some of the scenes
+
+
+def parts(scenes):
+    return {"images": scenes.images, "labels": scenes.labels, "masks": scenes.masks, "depth": scenes.depth} | {
+        f"factor {name}": values for name, values in scenes.factors.items()
+    }
+
+
+SOME = torch.tensor([True, False, False, True, True, False, False, True])
+
+
+@pytest.mark.parametrize(
+    ("index", "numbers"),
+    [
+        (3, [3]),
+        (-1, [7]),
+        (np.int64(2), [2]),
+        (torch.tensor(5), [5]),
+        (slice(2, 6), [2, 3, 4, 5]),
+        (slice(None, None, 3), [0, 3, 6]),
+        (slice(None, None, -3), [7, 4, 1]),
+        ([6, 0, 6], [6, 0, 6]),
+        ((1, -2), [1, 6]),
+        (np.array([4, 2]), [4, 2]),
+        (torch.tensor([7, 1], dtype=torch.int32), [7, 1]),
+        (SOME, [0, 3, 4, 7]),
+        (SOME.numpy(), [0, 3, 4, 7]),
+        (SOME.tolist(), [0, 3, 4, 7]),
+        (~SOME & SOME, []),
+        (torch.zeros(0, dtype=torch.int64), []),
+        ([], []),
+    ],
+)
+def test_an_index_gives_scenes(scenes, index, numbers):
+    some = scenes[index]
+    assert isinstance(some, world.Scenes) and len(some) == len(numbers)
+    whole = parts(scenes)
+    for name, values in parts(some).items():
+        assert torch.equal(values, torch.stack([whole[name][i] for i in numbers]) if numbers else whole[name][:0])
+
+
+def test_a_factor_selects_scenes(many):
+    hidden = many[many.factors["occluded"]]
+    assert 0 < len(hidden) < len(many) and hidden.factors["occluded"].all()
+
+
+def test_a_loop_goes_through_the_scenes_one_by_one(scenes):
+    seen = list(scenes)
+    assert len(seen) == len(scenes) and all(len(one) == 1 for one in seen)
+    assert torch.equal(torch.cat([one.images for one in seen]), scenes.images)
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (8, IndexError, "no scene 8: there are 8"),
+        (-9, IndexError, "no scene -9: there are 8"),
+        ([0, 12], IndexError, "no scene 12"),
+        (SOME[:5], ValueError, r"a mask of 8 scenes is \(8,\), got \(5,\)"),
+        (True, ValueError, r"a mask of 8 scenes is \(8,\), got \(\)"),
+        (0.5, TypeError, "the index of a scene is a whole number"),
+        ("labels", TypeError, "the index of a scene is a whole number, got 'labels'"),
+        (torch.zeros(2, 2, dtype=torch.int64), ValueError, "the index of a scene is one int, or a list"),
+    ],
+)
+def test_an_index_without_scenes_is_refused(scenes, index, error, message):
+    with pytest.raises(error, match=message):
+        scenes[index]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -148,3 +235,9 @@ def test_any_size_shows_the_same_scene(size):
 def test_bad_requests_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         world.draw(**arguments)
+
+
+@pytest.mark.parametrize("name", ["n", "seed", "size"])
+def test_numbers_that_are_not_whole_are_refused(name):
+    with pytest.raises(TypeError, match=f"the {name} is a whole number, got 20.5"):
+        world.draw(**{"n": 1, name: 20.5})

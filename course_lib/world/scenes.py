@@ -107,7 +107,8 @@ class Scenes:
         return len(self.labels)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray | Tensor) -> "Scenes":
-        rows = index if isinstance(index, slice) else _rows(index, len(self))
+        forwards = isinstance(index, slice) and (index.step is None or index.step > 0)  # a view, not a copy
+        rows = index if forwards else _rows(index, len(self))
         images, labels, masks, depth = (t[rows] for t in (self.images, self.labels, self.masks, self.depth))
         return Scenes(images, labels, masks, depth, {name: values[rows] for name, values in self.factors.items()})
 
@@ -124,15 +125,17 @@ class Scenes:
         return Scenes(images, labels, masks, depth, {name: values.to(device) for name, values in self.factors.items()})
 
 
-def _rows(index: int | Sequence[int] | Sequence[bool] | np.ndarray | Tensor, n: int) -> Tensor:
+def _rows(index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray | Tensor, n: int) -> Tensor:
     """The numbers of the scenes that an index or a mask selects: (k,) int64."""
-    chosen = index.detach().cpu() if isinstance(index, Tensor) else torch.as_tensor(np.asarray(index))
-    if chosen.dtype == torch.bool:
+    if isinstance(index, slice):
+        return torch.arange(n)[list(range(n)[index])]
+    chosen = index if isinstance(index, Tensor) else np.asarray(index)
+    if chosen.dtype in (torch.bool, np.dtype(bool)):
         require(chosen.shape == (n,), f"a mask of {n} scenes is ({n},), got {tuple(chosen.shape)}")
-        return chosen.nonzero()[:, 0]
-    if chosen.numel() == 0:
+        return torch.as_tensor(chosen).cpu().nonzero()[:, 0]
+    if chosen.shape == (0,):
         return torch.zeros(0, dtype=torch.int64)
-    rows = torch.as_tensor(whole(chosen, "index of a scene")).view(-1)
+    rows = torch.as_tensor(whole(index, "index of a scene")).view(-1)
     outside = rows[(rows < -n) | (rows >= n)].tolist()
     if outside:  # not a ValueError: this ends a loop over the scenes
         raise IndexError(f"no scene {outside[0]}: there are {n}")
