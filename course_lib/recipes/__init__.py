@@ -1,7 +1,7 @@
 """Each named technique, a few lines over `minimize`."""
 
-from course_lib.recipes.ascent import maximize_activation, multifaceted
-from course_lib.recipes.dream import caricature, deepdream, dream_zoom
+from course_lib.recipes.ascent import AscentOptions, maximize_activation, multifaceted
+from course_lib.recipes.dream import DreamOptions, caricature, deepdream, dream_zoom
 from course_lib.recipes.greedy import from_white_noise, greedy_weights
 from course_lib.recipes.inversion import (
     ADAM_IN_STAGES,
@@ -17,6 +17,8 @@ from course_lib.recipes.style import recoloured, synthesize_texture, transfer_st
 __all__ = [
     "ADAM_IN_STAGES",
     "CONTRAST",
+    "AscentOptions",
+    "DreamOptions",
     "caricature",
     "deepdream",
     "dream_zoom",

@@ -1,121 +1,222 @@
-"""What a unit likes best: gradient ascent, from one start or from several."""
+"""What maximises a unit: gradient ascent, from one initial image or from several."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from contextlib import suppress
+from typing import Unpack
 
+import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.embedding import codes, pca
-from course_lib.energy import activation
-from course_lib.errors import require
-from course_lib.images import Centred, Fourier, Image, Transform, compose, jitter, rotate, scale
-from course_lib.inputs import check_images, check_range, whole
-from course_lib.models import Network
-from course_lib.preimage import Preimage, minimize
+from course_lib.energy import Activations, Energy, activation
+from course_lib.errors import check_options, require
+from course_lib.images import Centred, Fourier, Image, compose, jitter, rotate, scale
+from course_lib.inputs import Label, check_range, device_of, dtype_of, labels, whole
+from course_lib.preimage import MinimizeOptions, Preimage, minimize, tapped
+from course_lib.recipes.given import descending, images_for
 from course_lib.taps import Taps, relu_backward
 
+__all__ = ["AscentOptions", "maximize_activation", "multifaceted"]
+
 WAKING = 48  # steps with redirected ReLUs; Olah's code takes 16, which left half of the silent units asleep here
+STEPS = 128
+
+
+class AscentOptions(MinimizeOptions, total=False):
+    """What `multifaceted` hands on to `maximize_activation`.
+
+    Attributes:
+        at: (row, column) of the one position that counts.
+    """
+
+    at: tuple[int, int] | None
 
 
 def maximize_activation(
-    net: Network,
+    net: nn.Module,
     layer: str,
-    channel: int | Tensor,
+    channel: Label,
     *,
     at: tuple[int, int] | None = None,
     image: Image | None = None,
-    transform: Transform | None = None,
-    steps: int = 128,
-    **options: Any,
+    **options: Unpack[MinimizeOptions],
 ) -> Preimage:
-    """The picture that a unit likes best: argmax_x f(transform(x)), f the mean of a channel, or one place of it.
+    """The image that maximises a unit: ``argmax_x f(transform(x))``, f the mean of a channel, or one position of it.
 
-    layer, channel: "fc8", 3 is a class, "conv4", 17 a feature map (its mean over places, or the place `at`);
-        (n,) channels give n pictures, one for each.
-    image: the unknown; by default Fourier coordinates at the network's own size. transform: by default jitter by a
-    sixteenth of the picture, a zoom by up to a tenth, a turn by up to 10 degrees. options: for `minimize` (regularizer,
-    optimizer, seed, progress).
+    A unit behind a ReLU can be silent on the initial image, with no gradient to climb. Then a few first steps let the
+    ReLUs pass back what would wake it (``relu_backward("redirected")``).
 
-    A unit behind a ReLU can be silent on the start, with no slope to climb. Then a few first steps let the ReLUs pass
-    back what would wake it (`relu_backward("redirected")`).
+    Args:
+        net: A `models.Network`, or any other network if `image` is given.
+        layer: Name of the layer; "" is the output.
+        channel: Number of the channel, or several, one for each image: a class of "fc8", a feature map of "conv4".
+            Class names where the layer has a channel for each class.
+        at: (row, column) of the one position that counts instead of the mean over positions.
+        image: The unknown; by default `images.Fourier` of the network's own size, one image for each channel. It is
+            moved to the network's device and dtype.
+        options: For `minimize`: regularizer (over any layers), transform (by default jitter by a sixteenth of the
+            image, a zoom by up to a tenth and a turn by up to 10 degrees), steps (by default 128), optimizer, seed (of
+            the transform and of the default image) and progress.
 
-    Raises ValueError for a layer or channel that the network does not have.
-    Source: Olah 2017, whose code jitters twice, over a padded canvas, and takes 512 steps.
+    Returns:
+        The images, one for each channel, and each term's history.
+
+    Raises:
+        TypeError: An unknown option, a channel that is no whole number or class name, and a network in half precision.
+        ValueError: A layer or channel that the network does not have, another number of channels than one or that of
+            the images, and a network that names no size of images while `image` is not given.
+        Interrupted: Ctrl-C; it holds the images so far.
+
+    Source: Olah 2017. Deviation: his code jitters twice, over a padded canvas, and takes 512 steps.
+
+    Example:
+        >>> from course_lib import models
+        >>> from course_lib.energy import squared_norm
+        >>> net = models.load("coursenet")
+        >>> found = maximize_activation(net, "fc8", "star", regularizer=1e-5 * squared_norm("conv3"), steps=4)
+        >>> list(found.energy)
+        ["activation('fc8', 3)", "squared_norm('conv3')"]
+        >>> maximize_activation(net, "fc8", [3, 5], steps=2).image.shape
+        torch.Size([2, 3, 96, 96])
     """
-    side = net.image_size
-    device = next(net.parameters()).device
-    n = torch.as_tensor(channel).numel()
-    unknown = Fourier(side, side, n, seed=options.get("seed", 0)) if image is None else image
-    if transform is None:
-        transform = compose(jitter(side // 16), scale(0.9, 1.1), rotate(10))
-    climb = partial(minimize, loss=-1 * activation(layer, channel, at), image=unknown.to(device), transform=transform)
-    features = Taps(net, layer)
-    if _silent(features, unknown, layer, channel, at):
-        climb(_redirected(features), steps=WAKING, **options | {"progress": False})
-    return climb(features, steps=steps, **options)
+    given = check_options("maximize_activation", options, MinimizeOptions, beside=("at", "image"))
+    with descending(net) as net:
+        units = _numbers(net, channel)
+        unknown = _unknown(net, image, 1 if isinstance(units, int) else len(units), given.get("seed", 0))
+        with torch.no_grad():
+            start = unknown()
+            a = Taps(net, layer)(start)[layer]  # (n, c) or (n, c, h, w)
+        if _named(channel):
+            _check_classes(net, layer, a.shape[1])
+        check_range(units, a.shape[1], f"channel of layer {layer!r}", len(a))
+        given = {"steps": STEPS, **given}
+        if given.get("transform") is None:
+            given["transform"] = compose(jitter(min(start.shape[2:]) // 16), scale(0.9, 1.1), rotate(10))
+        climb = -1 * activation(layer, units, at)
+        if _silent(a, units, at):
+            with suppress(ValueError):  # where another activation function has no such rule, nothing is woken
+                waking: MinimizeOptions = {**given, "steps": WAKING, "progress": False}
+                minimize(_redirected(net, climb, given), climb, unknown, **waking)
+        return minimize(net, climb, unknown, **given)
 
 
-@torch.no_grad()
-def _silent(features: Taps, image: Image, layer: str, channel: int | Tensor, at: tuple[int, int] | None) -> bool:
-    """Whether some unit, or the one at that place, answers nothing but zeros to the start."""
-    a = features(image())[layer]  # (n, c) or (n, c, h, w)
-    check_range(whole(channel, "channel"), a.shape[1], f"channel of layer {layer!r}", len(a))
-    chosen = torch.as_tensor(channel).expand(len(a))
-    maps = a[torch.arange(len(a)), chosen]  # (n,) or (n, h, w)
+def _named(channel: Label) -> bool:
+    """Whether channels are given by the names of classes."""
+    return not isinstance(channel, Tensor) and np.asarray(channel).dtype.kind in "US"
+
+
+def _numbers(net: nn.Module, channel: Label) -> int | Tensor:
+    """Channels as numbers; names are those of the network's classes."""
+    if not _named(channel):
+        return whole(channel, "channel")
+    numbers = labels(channel, np.size(channel), net, "channel")
+    return numbers if np.ndim(channel) else int(numbers)
+
+
+def _check_classes(net: nn.Module, layer: str, count: int) -> None:
+    classes = len(getattr(net, "classes", ()))
+    require(
+        count == classes,
+        f"layer {layer!r} has {count} channels, which are not the {classes} classes; give the number of a channel",
+    )
+
+
+def _unknown(net: nn.Module, image: Image | None, n: int, seed: int) -> Image:
+    if image is None:
+        side = getattr(net, "image_size", None)
+        if not isinstance(side, int):
+            raise ValueError(
+                f"{type(net).__name__} does not say what size of images it takes: wrap it in models.Network, or give "
+                "an image="
+            )
+        image = Fourier(side, side, n, seed=seed)
+    return image.to(device_of(net), dtype_of(net))
+
+
+def _silent(a: Tensor, units: int | Tensor, at: tuple[int, int] | None) -> bool:
+    """Whether some unit, or the one at that position, outputs nothing but zeros."""
+    maps = a[torch.arange(len(a)), torch.as_tensor(units).expand(len(a))]  # (n,) or (n, h, w)
     if at is not None and maps.dim() == 3:
         maps = maps[:, at[0] : at[0] + 1, at[1] : at[1] + 1]
     return bool((maps.reshape(len(a), -1) == 0).all(1).any())
 
 
-def _redirected(features: Taps) -> Callable[[Tensor], dict[str, Tensor]]:
-    def run(x: Tensor) -> dict[str, Tensor]:
+def _redirected(net: nn.Module, climb: Energy, given: MinimizeOptions) -> Callable[[Tensor], Tensor | Activations]:
+    """The layers that are needed, through ReLUs that pass back what would wake a unit."""
+    regularizer = given.get("regularizer")
+    look = tapped(net, climb if regularizer is None else climb + regularizer)
+
+    def run(x: Tensor) -> Tensor | Activations:
         with relu_backward("redirected"):
-            return features(x)
+            return look(x)
 
     return run
 
 
 def multifaceted(
-    net: Network,
+    net: nn.Module,
     layer: str,
-    channel: int,
+    channel: int | str,
     images: Tensor,
     *,
     code_layer: str,
     facets: int = 4,
     nearest: int = 15,
     sigma: float = 0.5,
-    steps: int = 128,
-    seed: int = 0,
-    **options: Any,
+    **options: Unpack[AscentOptions],
 ) -> Preimage:
-    """Several pictures that a unit likes, one for each kind of picture that it likes: (facets, 3, h, w).
+    """Several images that maximise a unit, one for each facet of what activates it.
 
-    images: (m, 3, h, w) that the unit answers to: the pictures of a class, or the unit's top patches. Their codes in
-    code_layer are reduced to 50 numbers (PCA) and parted in k-means clusters, the largest first. Facet k begins at the
-    mean of the `nearest` pictures about the centre of cluster k, and ascends with a centre bias of width `sigma`
-    (`images.Centred`). With steps=0 it returns the beginnings. options: for `maximize_activation`.
+    The images' codes are reduced to 50 numbers (PCA) and parted in k-means clusters. Facet k begins at the mean of the
+    images nearest to the centre of cluster k, and ascends with a centre bias (`images.Centred`).
 
-    seed: of the clusters, the faint noise and the transform. Raises ValueError for facets < 1 or more than pictures.
-    Source: Nguyen 2016 (multifaceted), who reduces the codes further by t-SNE, and ascends in pixels.
+    Args:
+        net: As in `maximize_activation`.
+        layer: As in `maximize_activation`.
+        channel: Number of the channel, or the name of the class.
+        images: (m, 3, h, w) that activate the unit: images of its class, or its top patches.
+        code_layer: The layer whose codes are clustered.
+        facets: Number of clusters, from 1 to m.
+        nearest: Number of images that are averaged for each facet, at least 1; a smaller cluster is averaged whole.
+        sigma: Width of the centre bias in half sides of the image.
+        options: For `maximize_activation`: at, regularizer, transform, steps, optimizer, seed (also of the clusters and
+            of the faint noise) and progress. With steps=0 the initial images come back.
+
+    Returns:
+        The images (facets, 3, h, w), that of the largest cluster first, and each term's history.
+
+    Raises:
+        TypeError: As `maximize_activation`.
+        ValueError: As `maximize_activation`, facets or nearest out of range, and several channels.
+        Interrupted: Ctrl-C; it holds the images so far.
+
+    Source: Nguyen 2016 (multifaceted). Deviation: he reduces the codes further by t-SNE, and ascends in pixels.
     """
-    check_images(images)
-    require(1 <= facets <= len(images), f"facets must be from 1 to the number of pictures, {len(images)}, got {facets}")
-    start = torch.stack([images[rows].mean(0) for rows in _kinds(net, code_layer, images, facets, nearest, seed)])
-    image = Centred(start, sigma, seed=seed)
-    units = torch.full((facets,), channel, device=start.device)
-    return maximize_activation(net, layer, units, image=image, steps=steps, seed=seed, **options)
+    own = ("code_layer", "facets", "nearest", "sigma")
+    given = check_options("multifaceted", options, AscentOptions, beside=own)
+    require(np.ndim(channel) == 0, f"multifaceted takes one channel, got {channel!r}")
+    with descending(net) as net:
+        images = images_for(net, images)
+        require(
+            1 <= facets <= len(images), f"facets must be from 1 to the number of images, {len(images)}, got {facets}"
+        )
+        require(nearest >= 1, f"nearest must be at least 1, got {nearest}")
+        seed = given.get("seed", 0)
+        rows = _clusters(net, code_layer, images, facets, nearest, seed)
+        image = Centred(torch.stack([images[few].mean(0) for few in rows]), sigma, seed=seed)
+        each = np.repeat(channel, facets) if isinstance(channel, str) else np.repeat(whole(channel, "channel"), facets)
+        return maximize_activation(net, layer, each, image=image, **given)
 
 
-def _kinds(net: Network, layer: str, images: Tensor, facets: int, nearest: int, seed: int) -> list[Tensor]:
-    """The rows of the pictures nearest to the centre of each cluster of codes, the largest cluster first."""
-    answers = codes(net, layer, images, progress=False)
-    table = pca(answers, min(50, *answers.shape)).numpy()
+def _clusters(net: nn.Module, layer: str, images: Tensor, facets: int, nearest: int, seed: int) -> list[Tensor]:
+    """The rows of the images nearest to the centre of each cluster of codes, the largest cluster first."""
+    from sklearn.cluster import KMeans
+
+    rows = codes(net, layer, images, progress=False)
+    table = pca(rows, min(50, *rows.shape)).numpy()
     found = KMeans(facets, n_init=10, random_state=seed).fit(table)
     member, away = torch.from_numpy(found.labels_).long(), torch.from_numpy(found.transform(table))
     order = member.bincount(minlength=facets).argsort(descending=True, stable=True)
-    rows = [(member == k).nonzero()[:, 0] for k in order]
-    return [those[away[those, k].argsort(stable=True)[:nearest]] for those, k in zip(rows, order, strict=True)]
+    members = [(member == k).nonzero()[:, 0] for k in order]
+    return [those[away[those, k].argsort(stable=True)[:nearest]] for those, k in zip(members, order, strict=True)]

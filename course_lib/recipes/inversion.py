@@ -1,30 +1,48 @@
-"""Pictures from their codes: the same code on another picture, or from noise."""
+"""Images from their codes: the same code on another image, or from noise."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from course_lib.descriptors import straight_through
-from course_lib.energy import Energy, alpha_norm, distance, total_variation
-from course_lib.errors import require
+from course_lib.energy import Activations, Energy, alpha_norm, distance, total_variation
+from course_lib.errors import check_options, require
 from course_lib.images import Image, Pixels
-from course_lib.inputs import check_images
+from course_lib.inputs import tensor
 from course_lib.optimizers import ForgetfulAdaGrad
-from course_lib.preimage import MakeOptimizer, Preimage, minimize_in_stages
+from course_lib.preimage import Features, MakeOptimizer, MinimizeOptions, Preimage, minimize_in_stages
+from course_lib.recipes.given import descending, images_for
+from course_lib.taps import Named
 
-CONTRAST = 68.9 / 255  # root mean square of natural pictures about their mean (Mahendran and Vedaldi 2015, the code)
-BOUND = 151 / 255  # the |x| at which their alpha-norm costs as much as a code of zeros
+__all__ = [
+    "ADAM_IN_STAGES",
+    "BOUND",
+    "CONTRAST",
+    "Stages",
+    "inversion_2015",
+    "inversion_2016",
+    "invert",
+    "match",
+    "natural",
+]
+
+#: Root mean square of natural images about their mean (Mahendran and Vedaldi 2015, the published code).
+CONTRAST = 68.9 / 255
+#: The |x| at which their alpha-norm costs as much as a code of zeros.
+BOUND = 151 / 255
+#: (optimizer, steps) pairs, one after the other.
 Stages = Sequence[tuple[MakeOptimizer, int]]
 _RATES = ((0.1, 60), (0.05, 60), (0.02, 80), (0.01, 60), (0.003, 60), (0.001, 40))
+#: Adam in six falling rates: what `invert` takes by default.
 ADAM_IN_STAGES: Stages = tuple((partial(torch.optim.Adam, lr=rate), steps) for rate, steps in _RATES)
 
 
 def invert(
-    features: Callable[[Tensor], Tensor | dict[str, Tensor]],
+    features: nn.Module | Features,
     x: Tensor,
     *,
     target: Tensor | Mapping[str, Tensor] | None = None,
@@ -33,107 +51,189 @@ def invert(
     image: Image | None = None,
     stages: Stages = ADAM_IN_STAGES,
     bridge: bool = True,
-    seed: int = 0,
-    **options: Any,
+    **options: Unpack[MinimizeOptions],
 ) -> Preimage:
-    """Natural pictures with the code of x: argmin_y |f(y) - f(x)|^2 / |f(x)|^2 + R(y), R = `natural(smoothness)`.
+    """Natural images with the code of x: ``argmin_y |f(y) - f(x)|^2 / |f(x)|^2 + R(y)``, R = ``natural(smoothness)``.
 
-    features: pictures -> code: HOG(), Taps(net, "conv3", "fc6") (the sum over its layers), any module or function.
-    x: (n, 3, h, w) in [0, 1]. target: another code to aim at; x then gives no more than the size.
-    restarts: so many starts for each picture, (n * restarts, 3, h, w), those of one picture side by side.
-    image: the unknown; by default pixels, at first noise as strong as a natural picture.
-    stages: (optimizer, steps) pairs; by default Adam in six falling rates, which lets each picture of a batch descend
-        as it would alone; `inversion_2015` and `inversion_2016` are the published ones. L-BFGS takes a third of the
-        time or less for one picture, to the same error in a first layer, up to three times the error in others
-        (bench/inversion.py).
-    bridge: cross the zero slopes of HOG and DenseSIFT (`descriptors.straight_through`); off for L-BFGS.
-    seed: of the noise and the transform.
-    options: for `minimize`; a `regularizer` among them takes R's place. A transform is seen by the data term alone.
+    Args:
+        features: Images -> code: ``HOG()``, ``Taps(net, "conv3", "fc6")`` (the sum over its layers), any module or
+            function. The code of a network is its output.
+        x: (n, 3, h, w) in [0, 1].
+        target: Another code to aim at, a tensor or tensors by layer. Only the size of x is then used.
+        smoothness: The weight lambda_V in R: 0.5, 5 and 50 from shallow to deep layers.
+        restarts: Number of random initialisations per image; row ``i * restarts + j`` of the result holds the j-th of
+            image i.
+        image: The unknown; by default pixels, initially noise as strong as a natural image.
+        stages: (optimizer, steps) pairs. The default lets each image of a batch descend as it would alone;
+            `inversion_2015` and `inversion_2016` are the published ones. L-BFGS takes a third of the time or less for
+            one image, to the same error in a first layer, up to three times the error in others (bench/inversion.py).
+        bridge: Cross the zero gradients of HOG and DenseSIFT (`descriptors.straight_through`); off for L-BFGS.
+        options: For `minimize`: regularizer (takes R's place; over any layers where the features are a network or its
+            `Taps`), transform (only the data term sees it), seed (of the noise and the transform) and progress.
 
-    Raises ValueError for a code that is zero (a constant picture has no HOG), for a target of another shape, and for
-    restarts < 1. Source: Mahendran and Vedaldi 2015, eq. 3.
+    Returns:
+        The images (n * restarts, 3, h, w), and each term's history.
+
+    Raises:
+        TypeError: An unknown option, and a network or images in half precision.
+        ValueError: A code that is zero (a constant image has no HOG), a target of another shape, and restarts < 1.
+        Interrupted: Ctrl-C; it holds the images so far.
+
+    Source: Mahendran and Vedaldi 2015, eq. 3. Deviation: Adam in stages.
+
+    Example:
+        >>> from course_lib import models, world
+        >>> from course_lib.energy import squared_norm
+        >>> from course_lib.taps import Taps
+        >>> features, few = Taps(models.load("coursenet"), "conv3"), ADAM_IN_STAGES[:1]
+        >>> regularizer = natural(96, 96) + 1e-6 * squared_norm("conv1")
+        >>> found = invert(features, world.draw(1).images, stages=few, regularizer=regularizer)
+        >>> found.energy["distance"][-1] < 0.5
+        True
     """
-    check_images(x)
+    own = ("target", "smoothness", "restarts", "image", "stages", "bridge")
+    given = check_options("invert", options, MinimizeOptions, without=("steps", "optimizer"), beside=own)
     require(restarts >= 1, f"restarts must be at least 1, got {restarts}")
-    with torch.no_grad():
-        code = features(x) if target is None else target
-    named = {"": code} if isinstance(code, Tensor) else code
-    for layer, value in named.items():
+    with descending(features) as features:
+        x = images_for(features, x)
+        code = _code(features, x) if target is None else {"": target} if isinstance(target, Tensor) else target
+        _check_codes(code)
+        aims = {layer: value.repeat_interleave(restarts, 0) for layer, value in code.items()}
+        height, width = x.shape[2:]
+        if image is None:
+            generator = torch.Generator().manual_seed(given.get("seed", 0))
+            noise = torch.randn(len(x) * restarts, 3, height, width, generator=generator)
+            image = Pixels((0.5 + CONTRAST * noise).clamp(0, 1).to(x))
+        given = {"regularizer": natural(height, width, smoothness), **given}
+        with straight_through() if bridge else nullcontext():
+            return minimize_in_stages(features, distance(aims), image, stages, **given)
+
+
+@torch.no_grad()
+def _code(features: nn.Module | Features, x: Tensor) -> Activations:
+    """The code of images by layer; that of a network is its output, layer ""."""
+    output: object = features(x)
+    if isinstance(output, Mapping) and (isinstance(features, Named) or not isinstance(features, nn.Module)):
+        return output
+    return {"": tensor(output, "the function of features")}
+
+
+def _check_codes(code: Activations) -> None:
+    for layer, value in code.items():
         silent = (value.flatten(1) == 0).all(1).nonzero().flatten().tolist()
         what = f"the code in layer {layer!r}" if layer else "the code"
-        require(not silent, f"{what} is zero for pictures {silent}: there is nothing in it to invert")
-    aims = {layer: value.repeat_interleave(restarts, 0) for layer, value in named.items()}
-    height, width = x.shape[2:]
-    if image is None:
-        noise = torch.randn(len(x) * restarts, 3, height, width, generator=torch.Generator().manual_seed(seed))
-        image = Pixels((0.5 + CONTRAST * noise).clamp(0, 1).to(x))
-    options = {"regularizer": natural(height, width, smoothness), "seed": seed} | options
-    with straight_through() if bridge else nullcontext():
-        return minimize_in_stages(features, distance(aims), image, stages, **options)
+        require(not silent, f"{what} is zero for images {silent}: there is nothing in it to invert")
 
 
 def natural(height: int, width: int, smoothness: float = 0.5) -> Energy:
-    """mean |(x - 1/2) / 0.59|^6 + smoothness mean |grad x|^2 / 0.27^2, over places and channels: R of eq. 3.
+    """``mean |(x - 1/2) / 0.59|^6 + smoothness mean |grad x|^2 / 0.27^2``, over positions and channels: R of eq. 3.
 
-    lambda_alpha R_alpha + lambda_V R_V of Mahendran and Vedaldi 2015, equal at their 227 pixels, for pictures in [0, 1]
-    of any size. smoothness is their lambda_V: 0.5, 5 and 50 from shallow to deep layers.
+    ``lambda_alpha R_alpha + lambda_V R_V`` of the source, equal at its 227 pixels, for images in [0, 1] of any size.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        smoothness: Their lambda_V: 0.5, 5 and 50 from shallow to deep layers.
+
+    Returns:
+        An energy of two terms.
+
+    Source: Mahendran and Vedaldi 2015. Deviation: none but the size.
     """
     values = 3 * height * width
     return (1 / values / BOUND**6) * alpha_norm() + (smoothness / values / CONTRAST**2) * total_variation()
 
 
 def inversion_2015(height: int, width: int, *, rate: float = 0.004, steps: Sequence[int] = (100, 200, 100)) -> Stages:
-    """Mahendran and Vedaldi 2015: momentum 0.9, a rate that falls to a tenth in each stage, and a fresh start in each.
+    """Momentum 0.9, a rate that falls to a tenth in each stage, and a fresh memory in each.
 
-    Their unknown has norm one; here it has s = 0.27 sqrt(3 height width), so that the rate grows by s^2.
-    They take steps (200, 200, 200, 200) for HOG and DSIFT.
+    Their unknown has norm one; here it has ``s = 0.27 sqrt(3 height width)``, so that the rate grows by ``s^2``.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        rate: Of the first stage, for an unknown of norm one.
+        steps: Of each stage. They take (200, 200, 200, 200) for HOG and DSIFT.
+
+    Returns:
+        Stages for `invert`.
+
+    Source: Mahendran and Vedaldi 2015. Deviation: none.
     """
     scale = 3 * height * width * CONTRAST**2
     return [(partial(torch.optim.SGD, lr=rate * 0.1**k * scale, momentum=0.9), n) for k, n in enumerate(steps)]
 
 
 def inversion_2016(height: int, width: int) -> Stages:
-    """Mahendran and Vedaldi 2016: 300 steps of ForgetfulAdaGrad at 0.05 B^2 height width / 6, then 50 at a tenth.
+    """300 steps of ForgetfulAdaGrad at ``0.05 B^2 height width / 6``, then 50 at a tenth of it.
 
     B = 80 of 255 levels, in which they step. Their jitter is the caller's `transform`, and would be off in the last 50.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Returns:
+        Stages for `invert`.
+
+    Source: Mahendran and Vedaldi 2016. Deviation: none.
     """
     rate = 0.05 * 80**2 * height * width / 6
     return [(partial(_InLevels, lr=rate / 255), 300), (partial(_InLevels, lr=rate / 2550), 50)]
 
 
 class _InLevels(ForgetfulAdaGrad):
-    """The published step, in levels of 0 ... 255, for pictures in [0, 1]."""
+    """The published step, in levels of 0 ... 255, for images in [0, 1]."""
 
     def change(self, x: nn.Parameter, group: dict[str, Any]) -> Tensor:
         return super().change(x, group) / 255
 
 
 def match(
-    features: Callable[[Tensor], Tensor | dict[str, Tensor]],
+    features: nn.Module | Features,
     start: Tensor,
     goal: Tensor,
     *,
     radius: float | None = None,
     rates: Sequence[float] = (0.01, 0.005, 0.003, 0.002, 0.001, 0.0005, 0.0002),
-    steps: int = 400,
     bridge: bool = True,
-    **options: Any,
+    **options: Unpack[MinimizeOptions],
 ) -> Preimage:
-    """A picture with the code of `goal`, near `start`: argmin_x |f(x) - f(goal)|^2 / |f(goal)|^2, by descent from it.
+    """An image with the code of `goal`, near `start`: ``argmin_x |f(x) - f(goal)|^2 / |f(goal)|^2`` from there.
 
-    start, goal: (n, 3, h, w) in [0, 1]. What keeps the picture like the start is that the descent begins there, the
-    `radius` in every pixel if one is given, and a regularizer among the options, which are for `minimize`.
-    rates: Adam's step sizes in turn, `steps` steps with each. Each begins with a fresh memory: that shakes the picture
-    out of the kinks where orientations change their bin, and small rates let it settle.
+    What keeps the image like the initial one is that the descent begins there, the radius if one is given, and a
+    regularizer. HOG reads each pixel's steepest colour alone: a regularizer that holds two of the three lets them go
+    on showing the initial image.
 
-    bridge: cross the zero slopes of HOG and DenseSIFT (`descriptors.straight_through`). Slower but closer, for bilinear
-    bins: without a bridge, first `HOG(bilinear=True, clamp=inf)`, then the clamped code from there. HOG reads each
-    pixel's steepest colour alone: a regularizer that holds two of the three lets them go on showing the start.
-    Raises ValueError for no rates. Source: Tatu 2011, who takes plain gradient steps.
+    Args:
+        features: As in `invert`.
+        start: The initial images, (n, 3, h, w) in [0, 1].
+        goal: The images whose code is aimed at, (n, 3, h, w) or (1, 3, h, w) in [0, 1].
+        radius: Largest change of each colour value; by default any.
+        rates: Adam's step sizes in turn. Each begins with a fresh memory: that shakes the image out of the kinks where
+            orientations change their bin, and small rates let it settle.
+        bridge: Cross the zero gradients of HOG and DenseSIFT (`descriptors.straight_through`). Slower but closer, for
+            bilinear bins: without a bridge, first ``HOG(bilinear=True, clamp=inf)``, then the clamped code from there.
+        options: For `minimize`: regularizer (over any layers where the features are a network or its `Taps`),
+            transform, steps (with each rate, by default 400), seed (of the transform) and progress.
+
+    Returns:
+        The images, and each term's history.
+
+    Raises:
+        TypeError: An unknown option, and a network or images in half precision.
+        ValueError: No rates, and as `invert`.
+        Interrupted: Ctrl-C; it holds the images so far.
+
+    Source: Tatu 2011. Deviation: he takes plain gradient steps.
     """
+    own = ("radius", "rates", "bridge")
+    given = check_options("match", options, MinimizeOptions, without=("optimizer",), beside=own)
     require(len(rates) > 0, "rates must name at least one step size")
-    with torch.no_grad():
-        loss = distance(features(goal))
+    steps = given.pop("steps", 400)
     stages = [(partial(torch.optim.Adam, lr=rate), steps) for rate in rates]
-    with straight_through() if bridge else nullcontext():
-        return minimize_in_stages(features, loss, Pixels(start, radius), stages, **options)
+    with descending(features) as features:
+        start, code = images_for(features, start), _code(features, images_for(features, goal))
+        _check_codes(code)
+        with straight_through() if bridge else nullcontext():
+            return minimize_in_stages(features, distance(code), Pixels(start, radius), stages, **given)
