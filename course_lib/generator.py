@@ -53,7 +53,7 @@ def fingerprint(net: nn.Module) -> Tensor:
     """SHA-256 of a network's parameters, (32,) bytes: the same on every device."""
     digest = hashlib.sha256()
     for parameter in net.parameters():
-        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 

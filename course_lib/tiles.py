@@ -64,6 +64,8 @@ class Tiled(Named):
         return Tiled(self.net, *self.layers, *missing, side=self.side) if missing else self
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"images are a torch tensor (n, c, h, w), got {type(x).__name__}")
         if self.taps is not None and self._whole(x):
             return cast(dict[str, Tensor], self.taps(x))
         return {layer: _Assembled.apply(x, tiles) for layer, tiles in self.tiles.items()}

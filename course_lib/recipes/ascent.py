@@ -12,9 +12,9 @@ from course_lib.embedding import codes, pca
 from course_lib.energy import Activations, Energy, activation
 from course_lib.errors import check_options, require
 from course_lib.images import Centred, Fourier, Image, compose, jitter, rotate, scale
-from course_lib.inputs import Label, check_range, device_of, dtype_of, labels, whole
+from course_lib.inputs import Label, check_range, device_of, dtype_of, labels, plain, whole
 from course_lib.preimage import MinimizeOptions, Preimage, minimize, tapped
-from course_lib.recipes.given import descending, images_for
+from course_lib.recipes.given import descending
 from course_lib.taps import Taps, relu_backward
 
 __all__ = ["AscentOptions", "maximize_activation", "multifaceted"]
@@ -63,7 +63,7 @@ def maximize_activation(
         The images, one for each channel, and each term's history.
 
     Raises:
-        TypeError: An unknown option, a channel that is no whole number or class name, and a network in half precision.
+        TypeError: An unknown option, and a channel that is no whole number or class name.
         ValueError: A layer or channel that the network does not have, another number of channels than one or that of
             the images, and a network that names no size of images while `image` is not given.
         Interrupted: Ctrl-C; it holds the images so far.
@@ -81,7 +81,7 @@ def maximize_activation(
         torch.Size([2, 3, 96, 96])
     """
     given = check_options("maximize_activation", options, MinimizeOptions, beside=("at", "image"))
-    with descending(net) as net:
+    with descending(net) as (net, _, restore):
         units = _numbers(net, channel)
         unknown = _unknown(net, image, 1 if isinstance(units, int) else len(units), given.get("seed", 0))
         with torch.no_grad():
@@ -98,7 +98,7 @@ def maximize_activation(
             with suppress(ValueError):  # where another activation function has no such rule, nothing is woken
                 waking: MinimizeOptions = {**given, "steps": WAKING, "progress": False}
                 minimize(_redirected(net, climb, given), climb, unknown, **waking)
-        return minimize(net, climb, unknown, **given)
+        return restore(minimize(net, climb, unknown, **given))
 
 
 def _named(channel: Label) -> bool:
@@ -109,9 +109,10 @@ def _named(channel: Label) -> bool:
 def _numbers(net: nn.Module, channel: Label) -> int | Tensor:
     """Channels as numbers; names are those of the network's classes."""
     if not _named(channel):
-        return whole(channel, "channel")
-    numbers = labels(channel, np.size(channel), net, "channel")
-    return numbers if np.ndim(channel) else int(numbers)
+        numbers = whole(channel, "channel")
+        return numbers if isinstance(numbers, int) else plain(numbers)
+    found = labels(channel, np.size(channel), net, "channel")
+    return found if np.ndim(channel) else int(found)
 
 
 def _check_classes(net: nn.Module, layer: str, count: int) -> None:
@@ -196,8 +197,7 @@ def multifaceted(
     own = ("code_layer", "facets", "nearest", "sigma")
     given = check_options("multifaceted", options, AscentOptions, beside=own)
     require(np.ndim(channel) == 0, f"multifaceted takes one channel, got {channel!r}")
-    with descending(net) as net:
-        images = images_for(net, images)
+    with descending(net, images) as (net, (images,), restore):
         require(
             1 <= facets <= len(images), f"facets must be from 1 to the number of images, {len(images)}, got {facets}"
         )
@@ -206,7 +206,7 @@ def multifaceted(
         rows = _clusters(net, code_layer, images, facets, nearest, seed)
         image = Centred(torch.stack([images[few].mean(0) for few in rows]), sigma, seed=seed)
         each = np.repeat(channel, facets) if isinstance(channel, str) else np.repeat(whole(channel, "channel"), facets)
-        return maximize_activation(net, layer, each, image=image, **given)
+        return restore(maximize_activation(net, layer, each, image=image, **given))
 
 
 def _clusters(net: nn.Module, layer: str, images: Tensor, facets: int, nearest: int, seed: int) -> list[Tensor]:

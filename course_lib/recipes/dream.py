@@ -13,7 +13,7 @@ from course_lib.errors import check_options, require
 from course_lib.images import Pixels, resize
 from course_lib.optimizers import Steepest
 from course_lib.preimage import Features, MakeOptimizer, MinimizeOptions, Preimage, in_turn, minimize, tapped
-from course_lib.recipes.given import descending, images_for
+from course_lib.recipes.given import check_one, descending
 from course_lib.tiles import Tiled
 
 __all__ = ["DreamOptions", "caricature", "deepdream", "dream_zoom", "octave_sizes"]
@@ -73,7 +73,7 @@ def deepdream(
         The dream, (n, 3, h, w) in [0, 1], and each term's history.
 
     Raises:
-        TypeError: An unknown option, and a network or images in half precision.
+        TypeError: An unknown option, and images of another dtype than the network's.
         ValueError: A layer that the network does not have, octaves < 1, zoom <= 1, steps < 1, jitter < 0, and a large
             image at a layer that looks at the whole of it.
         Interrupted: Ctrl-C; it holds the dream so far, at full size.
@@ -93,14 +93,10 @@ def deepdream(
     require(octaves >= 1, f"octaves must be at least 1, got {octaves}")
     require(zoom > 1, f"zoom must be above 1, got {zoom}")
     require(given["steps"] >= 1, f"steps must be at least 1, got {given['steps']}")
-    with descending(net) as net:
-        x = images_for(net, x)
+    guides = [] if guide is None else [guide]
+    with descending(net, x, *guides) as (net, (x, *guides), restore):
         features = Tiled(net, layer)
-        dream = (
-            squared_norm(layer)
-            if guide is None
-            else _guided(layer, features, images_for(net, guide, "guide", one=True))
-        )
+        dream = _guided(layer, features, *guides) if guides else squared_norm(layer)
         regularizer = given["regularizer"]
         layers = features if regularizer is None else tapped(features, regularizer)
         look = _added_up(features, dream, regularizer)
@@ -122,7 +118,7 @@ def deepdream(
             detail = dreamt - resize(x, dreamt.shape[2:])
             return (x + resize(detail, x.shape[2:])).clamp(0, 1)
 
-        return in_turn(descents(), at_full_size)
+        return restore(in_turn(descents(), at_full_size))
 
 
 def _added_up(features: Tiled, dream: Energy, regularizer: Energy | None) -> Features:
@@ -176,11 +172,17 @@ def dream_zoom(
             one: DreamOptions = {**given, "seed": given.get("seed", 0) + frame}
             x = deepdream(net, x, layer, **one).image
             yield x
-            height, width = (round(side / closer) for side in x.shape[2:])
-            top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-            x = resize(x[..., top : top + height, left : left + width], x.shape[2:]).clamp(0, 1)
+            x = _nearer(x, closer)
 
     return walk(x)
+
+
+def _nearer(x: Tensor, closer: float) -> Tensor:
+    """The middle of an image, enlarged to its size; in single precision at least, since resizing knows no other."""
+    height, width = (round(side / closer) for side in x.shape[2:])
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    middle = x[..., top : top + height, left : left + width]
+    return resize(middle.to(torch.promote_types(x.dtype, torch.float32)), x.shape[2:]).clamp(0, 1).to(x)
 
 
 def caricature(
@@ -209,7 +211,7 @@ def caricature(
         The caricature, (n, 3, h, w) in [0, 1], and each term's history.
 
     Raises:
-        TypeError: An unknown option, and a network or images in half precision.
+        TypeError: An unknown option, and images of another dtype than the network's.
         ValueError: A layer that the network does not have, and an image that does not activate the layer at all.
         Interrupted: Ctrl-C; it holds the caricature so far.
 
@@ -218,8 +220,7 @@ def caricature(
     """
     own = ("smoothness", "jitter")
     given = check_options("caricature", options, MinimizeOptions, without=("transform",), beside=own)
-    with descending(net) as net:
-        x = images_for(net, x)
+    with descending(net, x) as (net, (x,), restore):
         features = Tiled(net, layer)
         with torch.no_grad():
             noticed = features(x)[layer].clamp(min=0)
@@ -230,7 +231,7 @@ def caricature(
         given = {"steps": 60, "optimizer": GENTLE, "transform": images.jitter(jitter), **given}
         given["regularizer"] = smooth if regularizer is None else smooth + regularizer
         aim = noticed / _by_image(strength, noticed)
-        return minimize(features, -1 * inner_product({layer: aim}), Pixels(x), **given)
+        return restore(minimize(features, -1 * inner_product({layer: aim}), Pixels(x), **given))
 
 
 def _by_image(values: Tensor, like: Tensor) -> Tensor:
@@ -248,6 +249,7 @@ def _relative_variation(x: Tensor) -> Energy:
 
 def _guided(layer: str, features: Tiled, guide: Tensor) -> Energy:
     """sum over positions i of max over positions j of <f_i, g_j>, g the features of one other image."""
+    check_one(guide, "guide")
     with torch.no_grad():
         a = features(guide)[layer]
     require(a.dim() == 4, f"layer {layer!r} has no positions, so no guide can lead it")

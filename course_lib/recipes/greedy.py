@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from course_lib.energy import Energy, distance
 from course_lib.errors import require
 from course_lib.images import Unbounded
+from course_lib.inputs import check_images
 from course_lib.models import Network
 from course_lib.optimizers import lbfgs
 from course_lib.preimage import minimize
-from course_lib.recipes.given import descending, images_for
+from course_lib.recipes.given import check_one, descending
 from course_lib.taps import Taps, hooked
 
 __all__ = ["from_white_noise", "greedy_weights"]
@@ -44,15 +45,16 @@ def from_white_noise(
         (n, 3, h, w) in [0, 1].
 
     Raises:
-        TypeError: A network or images in half precision.
+        TypeError: Images of another dtype than the network's.
         ValueError: A layer that the network does not have, and evaluations < 1.
         Interrupted: Ctrl-C; it holds the image that was descending.
 
     Source: He 2016. Deviation: pixels are sigmoids of real numbers, initially uniform in [0, 1].
     """
     require(evaluations >= 1, f"evaluations must be at least 1, got {evaluations}")
-    with descending(net) as net:
-        x = images_for(net, x)
+    check_images(x)
+    dtype = x.dtype
+    with descending(net, x) as (net, (x,), _):
         found = []
         for i, image in enumerate(torch.split(x, 1)):
             noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(seed + i))
@@ -68,7 +70,7 @@ def from_white_noise(
                 progress=False,
             )
             found.append(descent.image)
-        return torch.cat(found)
+        return torch.cat(found).to(dtype)
 
 
 def greedy_weights(
@@ -92,17 +94,23 @@ def greedy_weights(
         The copy; its name ends in ", greedy".
 
     Raises:
-        TypeError: A network or an image in half precision.
+        TypeError: Another module than a `models.Network`, and an image of another dtype than the network's.
         ValueError: draws < 1, and a layer that the network does not have.
         Interrupted: Ctrl-C in one of the descents.
 
     Source: He 2016. Deviation: none.
     """
     require(draws >= 1, f"draws must be at least 1, got {draws}")
-    with descending(net) as inner, torch.no_grad():
-        image = images_for(inner, image, "reference", one=True)
-        chosen = deepcopy(inner)
-        chosen.name = f"{inner.name}, greedy"
+    check_images(image)
+    dtype = image.dtype
+    with descending(net, image) as (net, (image,), _), torch.no_grad():
+        check_one(image, "reference")
+        if not isinstance(net, Network):
+            raise TypeError(
+                f"greedy_weights takes a models.Network, got {type(net).__name__}: wrap it in models.Network"
+            )
+        chosen = deepcopy(net)
+        chosen.name = f"{net.name}, greedy"
         generator = torch.Generator().manual_seed(seed)
         for convolution, relu in _rectified(chosen, until, image).items():
             layer = chosen.get_submodule(convolution)
@@ -120,7 +128,7 @@ def greedy_weights(
                 if error < least:
                     best, least = drawn.to(image), error
             layer.weight.copy_(best)
-    return chosen
+        return chosen.to(dtype)
 
 
 def _note(order: list[str], name: str, output: object) -> None:

@@ -14,8 +14,8 @@ from course_lib.errors import check_options, require
 from course_lib.images import Image, Pixels
 from course_lib.inputs import tensor
 from course_lib.optimizers import ForgetfulAdaGrad
-from course_lib.preimage import Features, MakeOptimizer, MinimizeOptions, Preimage, minimize_in_stages
-from course_lib.recipes.given import descending, images_for
+from course_lib.preimage import Features, MakeOptimizer, Preimage, StageOptions, minimize_in_stages
+from course_lib.recipes.given import descending
 from course_lib.taps import Named
 
 __all__ = [
@@ -51,7 +51,7 @@ def invert(
     image: Image | None = None,
     stages: Stages = ADAM_IN_STAGES,
     bridge: bool = True,
-    **options: Unpack[MinimizeOptions],
+    **options: Unpack[StageOptions],
 ) -> Preimage:
     """Natural images with the code of x: ``argmin_y |f(y) - f(x)|^2 / |f(x)|^2 + R(y)``, R = ``natural(smoothness)``.
 
@@ -75,7 +75,7 @@ def invert(
         The images (n * restarts, 3, h, w), and each term's history.
 
     Raises:
-        TypeError: An unknown option, and a network or images in half precision.
+        TypeError: An unknown option, and images of another dtype than the network's.
         ValueError: A code that is zero (a constant image has no HOG), a target of another shape, and restarts < 1.
         Interrupted: Ctrl-C; it holds the images so far.
 
@@ -92,10 +92,9 @@ def invert(
         True
     """
     own = ("target", "smoothness", "restarts", "image", "stages", "bridge")
-    given = check_options("invert", options, MinimizeOptions, without=("steps", "optimizer"), beside=own)
+    given = check_options("invert", options, StageOptions, beside=own)
     require(restarts >= 1, f"restarts must be at least 1, got {restarts}")
-    with descending(features) as features:
-        x = images_for(features, x)
+    with descending(features, x) as (features, (x,), restore):
         code = _code(features, x) if target is None else {"": target} if isinstance(target, Tensor) else target
         _check_codes(code)
         aims = {layer: value.repeat_interleave(restarts, 0) for layer, value in code.items()}
@@ -106,7 +105,7 @@ def invert(
             image = Pixels((0.5 + CONTRAST * noise).clamp(0, 1).to(x))
         given = {"regularizer": natural(height, width, smoothness), **given}
         with straight_through() if bridge else nullcontext():
-            return minimize_in_stages(features, distance(aims), image, stages, **given)
+            return restore(minimize_in_stages(features, distance(aims), image, stages, **given))
 
 
 @torch.no_grad()
@@ -196,8 +195,9 @@ def match(
     *,
     radius: float | None = None,
     rates: Sequence[float] = (0.01, 0.005, 0.003, 0.002, 0.001, 0.0005, 0.0002),
+    steps: int = 400,
     bridge: bool = True,
-    **options: Unpack[MinimizeOptions],
+    **options: Unpack[StageOptions],
 ) -> Preimage:
     """An image with the code of `goal`, near `start`: ``argmin_x |f(x) - f(goal)|^2 / |f(goal)|^2`` from there.
 
@@ -212,28 +212,28 @@ def match(
         radius: Largest change of each colour value; by default any.
         rates: Adam's step sizes in turn. Each begins with a fresh memory: that shakes the image out of the kinks where
             orientations change their bin, and small rates let it settle.
+        steps: Number of steps with each rate.
         bridge: Cross the zero gradients of HOG and DenseSIFT (`descriptors.straight_through`). Slower but closer, for
             bilinear bins: without a bridge, first ``HOG(bilinear=True, clamp=inf)``, then the clamped code from there.
         options: For `minimize`: regularizer (over any layers where the features are a network or its `Taps`),
-            transform, steps (with each rate, by default 400), seed (of the transform) and progress.
+            transform, seed (of the transform) and progress.
 
     Returns:
         The images, and each term's history.
 
     Raises:
-        TypeError: An unknown option, and a network or images in half precision.
+        TypeError: An unknown option, and images of another dtype than the network's.
         ValueError: No rates, and as `invert`.
         Interrupted: Ctrl-C; it holds the images so far.
 
     Source: Tatu 2011. Deviation: he takes plain gradient steps.
     """
-    own = ("radius", "rates", "bridge")
-    given = check_options("match", options, MinimizeOptions, without=("optimizer",), beside=own)
+    own = ("radius", "rates", "steps", "bridge")
+    given = check_options("match", options, StageOptions, beside=own)
     require(len(rates) > 0, "rates must name at least one step size")
-    steps = given.pop("steps", 400)
     stages = [(partial(torch.optim.Adam, lr=rate), steps) for rate in rates]
-    with descending(features) as features:
-        start, code = images_for(features, start), _code(features, images_for(features, goal))
+    with descending(features, start, goal) as (features, (start, goal), restore):
+        code = _code(features, goal)
         _check_codes(code)
         with straight_through() if bridge else nullcontext():
-            return minimize_in_stages(features, distance(code), Pixels(start, radius), stages, **given)
+            return restore(minimize_in_stages(features, distance(code), Pixels(start, radius), stages, **given))

@@ -13,7 +13,7 @@ from course_lib.images import Unbounded, resize
 from course_lib.inputs import check_images, plain
 from course_lib.optimizers import lbfgs
 from course_lib.preimage import MakeOptimizer, MinimizeOptions, Preimage, in_turn, minimize, tapped
-from course_lib.recipes.given import descending, images_for
+from course_lib.recipes.given import check_one, descending
 from course_lib.taps import Taps
 from course_lib.texture import scattered
 from course_lib.tiles import SIDE, Tiled
@@ -67,7 +67,7 @@ def synthesize_texture(
         The texture (1, 3, height, width) in [0, 1], and each term's history.
 
     Raises:
-        TypeError: An unknown option, and a network or an exemplar in half precision.
+        TypeError: An unknown option, and an exemplar of another dtype than the network's.
         ValueError: A layer that the network does not have or that has no positions, a size below 1 or one that the
             network reduces to nothing, and a regularizer over layers of an image beyond 768 pixels.
         Interrupted: Ctrl-C; it holds the texture so far, at full size.
@@ -82,8 +82,8 @@ def synthesize_texture(
     """
     own = ("size", "scaled", "coarsest", "histogram")
     given = _defaults(check_options("synthesize_texture", options, MinimizeOptions, beside=own), steps=10)
-    with descending(net) as net:
-        exemplar = images_for(net, exemplar, "exemplar", one=True)
+    with descending(net, exemplar) as (net, (exemplar,), restore):
+        check_one(exemplar, "exemplar")
         weights = _weights(layers)
         shape: Size = (exemplar.shape[2], exemplar.shape[3]) if size is None else size
         require(min(shape) >= 1, f"a size has at least 1 pixel a side, got {shape[0]} x {shape[1]}")
@@ -98,7 +98,7 @@ def synthesize_texture(
         def finish(x: Tensor) -> Tensor:
             return _with_histogram(x, exemplar) if histogram else x
 
-        return _coarse_to_fine(problem, _sizes(shape, coarsest), noise, finish, given)
+        return restore(_coarse_to_fine(problem, _sizes(shape, coarsest), noise, finish, given))
 
 
 def transfer_style(
@@ -142,7 +142,7 @@ def transfer_style(
         The image (1, 3, h, w) in [0, 1], and each term's history.
 
     Raises:
-        TypeError: An unknown option, and a network or images in half precision.
+        TypeError: An unknown option, and images of another dtype than the network's.
         ValueError: A layer or colour that is not there, other numbers of weights or masks than styles, a mask of
             another size or range, a mask or a regularizer over layers on an image that runs in tiles, and a size that
             the network reduces to nothing.
@@ -152,11 +152,12 @@ def transfer_style(
     """
     own = ("weight", "mask", "colour", "coarsest")
     given = _defaults(check_options("transfer_style", options, MinimizeOptions, beside=own), steps=5)
-    with descending(net) as net:
-        content = images_for(net, content, "content", one=True)
-        styles = [style] if isinstance(style, Tensor) else list(style)
-        require(len(styles) >= 1, "transfer_style needs at least one style")
-        styles = [images_for(net, image, "style", one=True) for image in styles]
+    styles = [style] if isinstance(style, Tensor) else list(style)
+    require(len(styles) >= 1, "transfer_style needs at least one style")
+    with descending(net, content, *styles) as (net, (content, *styles), restore):
+        check_one(content, "content")
+        for image in styles:
+            check_one(image, "style")
         shape: Size = (content.shape[2], content.shape[3])
         strengths = _one_for_each(weight, len(styles))
         masks = _masks(mask, len(styles), content)
@@ -188,7 +189,7 @@ def transfer_style(
                 return x
             return (content + _grey(x) - seen).clamp(0, 1)  # a change of luminance is the same in R, G and B
 
-        return _coarse_to_fine(problem, _sizes(shape, coarsest), seen, finish, given)
+        return restore(_coarse_to_fine(problem, _sizes(shape, coarsest), seen, finish, given))
 
 
 def recoloured(x: Tensor, goal: Tensor) -> Tensor:
@@ -211,7 +212,7 @@ def recoloured(x: Tensor, goal: Tensor) -> Tensor:
     """
     for image, what in ((x, "image"), (goal, "goal")):
         check_images(image)
-        require(len(image) == 1, f"one {what} is (1, 3, h, w), got {tuple(image.shape)}")
+        check_one(image, what)
     (mean, _, inverse), (mean_g, root_g, _) = _colours(x), _colours(goal)
     made = root_g @ inverse @ (x[0].flatten(1).double() - mean) + mean_g
     return made.clamp(0, 1).view_as(x[0])[None].to(x)
