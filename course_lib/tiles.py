@@ -66,11 +66,16 @@ class Tiled(Named):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         if not isinstance(x, Tensor):
             raise TypeError(f"images are a torch tensor (n, c, h, w), got {type(x).__name__}")
-        if self.taps is not None and self._whole(x):
+        if self.taps is not None and self.whole(x):
             return cast(dict[str, Tensor], self.taps(x))
         return {layer: _Assembled.apply(x, tiles) for layer, tiles in self.tiles.items()}
 
-    def _whole(self, x: Tensor) -> bool:
+    def whole(self, x: Tensor) -> bool:
+        """Whether images are small enough to run whole.
+
+        Args:
+            x: (n, 3, h, w).
+        """
         return max(x.shape[2:]) <= self.side
 
     def total(self, energy: Energy) -> Callable[[Tensor], Tensor]:
@@ -88,7 +93,7 @@ class Tiled(Named):
         tiles = self._only(energy.layers, repr(energy))
 
         def run(x: Tensor) -> Tensor:
-            if self._whole(x):
+            if self.whole(x):
                 return energy(tiles.taps(x), x)
             return cast(Tensor, _Total.apply(x, tiles, energy))
 
@@ -110,7 +115,7 @@ class Tiled(Named):
         tiles = self._only(self.layers, "a sum over tiles")
 
         def run(x: Tensor) -> Tensor:
-            if self._whole(x):
+            if self.whole(x):
                 return function(tiles.taps(x)[tiles.layer])
             return cast(Tensor, _Sum.apply(x, tiles, function))
 

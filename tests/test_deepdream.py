@@ -230,9 +230,7 @@ def test_a_regularizer_of_a_caricature_stands_beside_its_smoothness(coursenet, c
 
 def test_smoothness_is_the_weight_of_roughness(coursenet, scenes):
     def roughness(smoothness):
-        found = recipes.caricature(
-            coursenet, scenes.images[:2], "relu4", smoothness=smoothness, steps=20
-        )
+        found = recipes.caricature(coursenet, scenes.images[:2], "relu4", smoothness=smoothness, steps=20)
         return float(found.image.diff(dim=3).square().sum())
 
     assert roughness(1.0) < roughness(0.1) < roughness(0.0)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib import data, models, recipes, world
-from course_lib.energy import distance, gram_distance, gram_matrix
+from course_lib.energy import Energy, distance, gram_distance, gram_matrix, squared_norm, total_variation
 from course_lib.images import Unbounded, resize
+from course_lib.preimage import Interrupted
 from course_lib.recipes import style as module
 from course_lib.taps import Taps
 
@@ -37,11 +38,11 @@ def cat():
 
 
 def texture(net, exemplar, layers=LAYERS, **options):
-    return recipes.synthesize_texture(net, exemplar, layers, **{"steps": 2, "progress": False} | options)
+    return recipes.synthesize_texture(net, exemplar, layers, **{"steps": 2} | options)
 
 
 def styled(net, content, style, **options):
-    options = {"steps": 2, "optimizer": FEW, "coarsest": None, "progress": False} | options
+    options = {"steps": 2, "optimizer": FEW, "coarsest": None} | options
     return recipes.transfer_style(net, content, style, "relu3", LAYERS, **options)
 
 
@@ -61,10 +62,10 @@ def test_gram_distance_is_pytorchs_tutorial_up_to_its_constant(generator):
     assert torch.isclose(gram_distance({"x": b})({"x": a}, a), theirs * 6**2 / 4)
 
 
-def test_a_guided_gram_matrix_is_that_of_the_places_it_is_guided_to(generator):
+def test_a_guided_gram_matrix_is_that_of_the_positions_it_is_guided_to(generator):
     a = torch.rand(1, 4, 6, 6, generator=generator)
     where = torch.zeros(1, 1, 12, 12)
-    where[..., :6, :] = 1  # the upper half, at the picture's size
+    where[..., :6, :] = 1  # the upper half, at the image's size
     assert torch.allclose(gram_matrix(a, where[..., ::2, ::2]), gram_matrix(a[..., :3, :]))
     target = {"x": torch.rand(1, 4, 9, 5, generator=generator)}
     guided = gram_distance(target, where)({"x": a}, a)
@@ -120,6 +121,7 @@ def test_weights_choose_among_layers(untrained, stripes):
     assert not torch.allclose(texture(untrained, stripes, {"relu1": 1.0, "relu2": 1.0}, steps=1).image, only, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_large_structure_needs_the_small_copies(untrained):
     """Stripes 32 pixels apart are beyond what the first layers see at full size."""
     wave = (torch.arange(128) * torch.pi / 16).sin().expand(128, 128) * 0.4 + 0.5
@@ -147,7 +149,7 @@ def test_random_filters_of_several_sizes_make_textures(stripes):
     assert found.total[-1] < 0.01 * found.total[0]
 
 
-def test_one_seed_gives_one_picture(untrained, stripes):
+def test_one_seed_gives_one_image(untrained, stripes):
     once, again, other = (texture(untrained, stripes, seed=seed, steps=1).image for seed in (1, 1, 2))
     assert torch.equal(once, again) and not torch.allclose(once, other, atol=0.05)
 
@@ -174,15 +176,15 @@ def test_more_weight_is_more_style(untrained, cat, stripes):
     assert errors[0] > errors[1] > errors[2]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_lbfgs_never_ends_black_or_nan(seed, untrained):
-    """Whatever the pictures, the weight, and the size of the network's answers."""
+    """Whatever the images, the weight, and the scale of the network's activations."""
     scenes = world.draw(2, seed=seed, size=48).images
-    dice = torch.Generator().manual_seed(seed)
-    weight = 10 ** (6 * float(torch.rand((), generator=dice)) - 2)  # 0.01 to 10000
+    drawn = torch.Generator().manual_seed(seed)
+    weight = 10 ** (6 * float(torch.rand((), generator=drawn)) - 2)  # 0.01 to 10000
     net = copy.deepcopy(untrained)
     with torch.no_grad():
-        net.get_submodule("conv1").weight *= 10 ** (4 * float(torch.rand((), generator=dice)) - 2)
+        net.get_submodule("conv1").weight *= 10 ** (4 * float(torch.rand((), generator=drawn)) - 2)
     found = styled(net, scenes[:1], scenes[1:], weight=weight, steps=2, optimizer=module.LBFGS, seed=seed)
     assert torch.isfinite(found.image).all()
     assert found.total[-1] <= found.total[0]
@@ -225,8 +227,9 @@ def test_a_grey_style_gives_its_pattern_and_no_nan(untrained, cat, stripes):
         assert torch.isfinite(found).all() and found.std() > 0.02
 
 
+@pytest.mark.slow
 def test_every_size_begins_with_the_same_small_copy(coursenet, stripes):
-    """Seen from afar, three times the size has the look of the small picture."""
+    """Seen from afar, three times the size has the look of the small image."""
 
     def alike(name, coarsest):
         content = data.photograph(name, 192)
@@ -238,11 +241,14 @@ def test_every_size_begins_with_the_same_small_copy(coursenet, stripes):
     assert min(gains) > 0 and sum(gains) / 4 > 0.05
 
 
-@pytest.mark.parametrize(("content_layer", "style_layers"), [("relu3", LAYERS), ("relu2", ("relu1", "relu2"))])
+@pytest.mark.parametrize(
+    ("content_layer", "style_layers"),
+    [("relu2", ("relu1", "relu2")), pytest.param("relu3", LAYERS, marks=pytest.mark.slow)],
+)
 def test_tiles_change_nothing(content_layer, style_layers, untrained, stripes, monkeypatch):
     net = copy.deepcopy(untrained).double()
     content = F.interpolate(data.photograph("coffee", None), (150, 200)).double()
-    options = {"steps": 1, "optimizer": partial(torch.optim.SGD, lr=0.0), "coarsest": None, "progress": False}
+    options = {"steps": 1, "optimizer": partial(torch.optim.SGD, lr=0.0), "coarsest": None}
 
     def energies():
         return recipes.transfer_style(net, content, stripes.double(), content_layer, style_layers, **options).energy
@@ -255,7 +261,16 @@ def test_tiles_change_nothing(content_layer, style_layers, untrained, stripes, m
         assert tiled[name] == pytest.approx(values, rel=1e-6, abs=1e-9), name
 
 
-def test_ctrl_c_gives_a_picture_of_full_size(untrained, cat, stripes, monkeypatch):
+def test_a_regularizer_over_layers_needs_an_image_that_runs_whole(untrained, cat, stripes, monkeypatch):
+    monkeypatch.setattr(module, "SIDE", 48)
+    for made in (lambda **o: styled(untrained, cat, stripes, **o), lambda **o: texture(untrained, stripes, **o)):
+        with pytest.raises(ValueError, match=r"beyond 48 pixels runs in tiles, where squared_norm\('relu3'\)"):
+            made(regularizer=squared_norm("relu3"))
+    found = styled(untrained, cat, stripes, steps=1, regularizer=1e-3 * total_variation())
+    assert "total_variation(beta=2)" in found.energy
+
+
+def test_ctrl_c_holds_an_image_of_full_size(untrained, cat, stripes, monkeypatch):
     calls = []
     forward = Unbounded.forward
 
@@ -266,14 +281,34 @@ def test_ctrl_c_gives_a_picture_of_full_size(untrained, cat, stripes, monkeypatc
         return forward(image)
 
     monkeypatch.setattr(Unbounded, "forward", stop)
-    found = styled(untrained, cat, stripes, coarsest=32)
-    assert found.interrupted and found.image.shape == cat.shape
+    with pytest.raises(Interrupted) as stopped:
+        styled(untrained, cat, stripes, coarsest=32)
+    assert stopped.value.found.image.shape == cat.shape
+
+
+def test_ctrl_c_holds_a_texture_that_is_finished_like_any_other(untrained, stripes):
+    counted = []
+
+    def stop(activations, x):
+        counted.append(x.shape)
+        if len(counted) == 4:
+            raise KeyboardInterrupt
+        return 0 * x.sum()
+
+    options = {"size": (96, 64), "optimizer": partial(torch.optim.SGD, lr=0.1), "steps": 2, "histogram": True}
+    with pytest.raises(Interrupted) as stopped:
+        texture(untrained, stripes, coarsest=32, regularizer=Energy.of("stop", stop), **options)
+    found = stopped.value.found
+    assert found.image.shape == (1, 3, 96, 64) and len(found.total) == 3
+    assert counted[2] == counted[3] == (1, 3, 96, 64)  # in the second of two copies
+    colours = [set(x[0, 0].flatten().tolist()) for x in (found.image, stripes)]
+    assert colours[0] <= colours[1]  # its histogram is the exemplar's
 
 
 # ---------------------------------------------------------------- bad input
 
 
-def test_bad_input_names_the_culprit(untrained, cat, stripes):
+def test_bad_input_names_the_culprit(untrained, squeezenet, cat, stripes):
     for options, message in (
         ({"weight": [1, 2]}, "2 weights for 1 style"),
         ({"mask": torch.ones(1, 1, 32, 32)}, r"mask of 1 style.* is \(1, 1, 64, 64\), got \(1, 1, 32, 32\)"),
@@ -282,15 +317,16 @@ def test_bad_input_names_the_culprit(untrained, cat, stripes):
         ({"mask": torch.full((1, 1, 64, 64), 255.0)}, "from 0 to 1"),
         ({"colour": "luminence"}, "did you mean 'luminance'"),
         ({"coarsest": 0}, "coarsest must be at least 1"),
+        ({"regularizer": squared_norm("relu9")}, r"no layer 'relu9' .*for the term squared_norm\('relu9'\)"),
     ):
         with pytest.raises(ValueError, match=message):
             styled(untrained, cat, stripes, **options)
     with pytest.raises(ValueError, match="no layer 'relu9'"):
         texture(untrained, stripes, ["relu9"])
-    with pytest.raises(ValueError, match="'fc6' has no places"):
+    with pytest.raises(ValueError, match="'fc6' has no positions"):
         texture(untrained, data.photograph("coffee", 96), ["fc6"])
-    with pytest.raises(ValueError, match="needs pictures of at least"):
-        texture(models.load("vgg11", weights="random"), stripes, ["features.20"], size=(12, 12), coarsest=None)
+    with pytest.raises(ValueError, match="needs images of at least"):
+        texture(squeezenet, stripes, ["features.12"], size=(12, 12), coarsest=None)
     with pytest.raises(ValueError, match="one exemplar"):
         texture(untrained, stripes.expand(2, -1, -1, -1))
     with pytest.raises(ValueError, match="at least one style"):

@@ -122,12 +122,19 @@ def deepdream(
 
 
 def _added_up(features: Tiled, dream: Energy, regularizer: Energy | None) -> Features:
-    """x -> the dream's value, added up over the tiles, and the layers that a regularizer needs."""
-    total = features.total(dream)
+    """x -> the dream's value, which tiles add up without holding the map, and the layers that a regularizer needs."""
+    name, total = repr(dream), features.total(dream)
     if regularizer is None or not regularizer.layers:
-        return lambda x: {repr(dream): total(x)}
-    layers = tapped(Tiled(features.net, side=features.side), regularizer)
-    return lambda x: {repr(dream): total(x)} | dict(layers(x))
+        return lambda x: {name: total(x)}
+    together, apart = tapped(features, regularizer), tapped(Tiled(features.net, side=features.side), regularizer)
+
+    def look(x: Tensor) -> Activations:
+        if not features.whole(x):
+            return {name: total(x)} | dict(apart(x))
+        activations = dict(together(x))  # in one pass
+        return {name: dream(activations, x)} | activations
+
+    return look
 
 
 def _value(dream: Energy) -> Energy:
