@@ -4,30 +4,50 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
 import torch
 import torch.nn.functional as F
-from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from course_lib.errors import require
+from course_lib.measure import psnr
 from course_lib.optimizers import OneCycle
 from course_lib.world import Scenes
 
-SIZE = 48  # side of the maps
+__all__ = [
+    "KINDS",
+    "TASKS",
+    "Task",
+    "UNet",
+    "Upscaler",
+    "depth_maps",
+    "edge_error",
+    "halved",
+    "images",
+    "intersection_over_union",
+    "kind_maps",
+    "pieces",
+    "predict",
+    "train",
+]
+
 BATCH = 8
 RATE = 4e-3
 BORDER = 2  # pixels to either side of an object's outline that count as its border
-KINDS = ("ground", "bar", "object", "ribbon")  # what a scene is made of, from the back to the front
+#: What a scene is made of, from the back to the front.
+KINDS = ("ground", "bar", "object", "ribbon")
 
 
 class Task(NamedTuple):
     """What to predict from a scene, with which network, and how good it is.
 
-    given, wanted: scenes -> the network's input, and the map (n, c, h, w) that it must find. network: makes an
-    untrained one. loss: of its output and what is wanted. structure: its output -> a map like the wanted one.
-    measures: structure and scenes -> name -> number; the first is what a weight is chosen by. larger: whether larger
-    is better, for each measure.
+    Attributes:
+        given: Scenes -> the network's input.
+        wanted: Scenes -> the map (n, c, h, w) that it must find.
+        network: Makes an untrained one.
+        loss: Of its output and what is wanted.
+        structure: Its output -> a map like the wanted one.
+        measures: Structure and scenes -> {name: number}; the first is what a weight is chosen by.
+        larger: Whether larger is better, for each measure.
     """
 
     given: Callable[[Scenes], Tensor]
@@ -48,19 +68,31 @@ def train(
     steps: int,
     seed: int,
 ) -> nn.Module:
-    """argmin over weights of loss(y, t) + weight * extra(structure(y), t), y the output: the trained network.
+    """``argmin over the network's weights of loss(y, t) + weight * extra(structure(y), t)``, y its output.
 
-    extra: such as a `PerceptualLoss`. Two calls with one seed begin with the same weights and see the same batches.
+    Args:
+        task: One of TASKS.
+        scenes: To learn from.
+        extra: (prediction, target) -> scalar, such as a `PerceptualLoss`; by default none.
+        weight: Of the extra loss.
+        steps: Number of steps, at least 1.
+        seed: Two calls with one seed begin with the same weights and see the same batches.
+
+    Returns:
+        The trained network, in evaluation mode.
+
+    Raises:
+        ValueError: steps < 1.
     """
     require(steps >= 1, f"steps must be at least 1, got {steps}")
     given, wanted = task.given(scenes), task.wanted(scenes)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch's layers draw their start from the global generator
+        torch.manual_seed(seed)  # torch's layers draw their initial weights from the global generator
         network = task.network().to(given.device).to(memory_format=torch.channels_last).train()
-    chance = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     cycle = OneCycle(network, steps, rate=RATE, rise=0.2, decay=0.01)
     for _ in range(steps):
-        rows = torch.randint(len(given), (BATCH,), generator=chance).to(given.device)
+        rows = torch.randint(len(given), (BATCH,), generator=generator).to(given.device)
         x, t = (part[rows].contiguous(memory_format=torch.channels_last) for part in (given, wanted))
         y = network(x)
         loss = task.loss(y, t)
@@ -72,17 +104,30 @@ def train(
 
 @torch.no_grad()
 def predict(task: Task, network: nn.Module, scenes: Scenes) -> Tensor:
-    """The maps (n, c, h, w) that the network finds."""
-    return torch.cat([task.structure(network(x)) for x in task.given(scenes).split(64)])
+    """The maps that the network finds.
+
+    Args:
+        task: One of TASKS.
+        network: From `train`.
+        scenes: To look at.
+
+    Returns:
+        (n, c, h, w).
+    """
+    return torch.cat([task.structure(network(x)) for x in torch.split(task.given(scenes), 64)])
 
 
 # ---------------------------------------------------------------- networks
 
 
 class UNet(nn.Module):
-    """Pictures (n, 3, h, w) -> maps (n, out, h, w): down twice, up twice, with a bridge at each size.
+    """Images (n, 3, h, w) -> maps (n, out, h, w): down twice, up twice, with a bridge at each size.
 
-    h and w are multiples of 4. Source: Ronneberger 2015, with one convolution where they have two, and normalised.
+    Args:
+        out: Number of channels of the maps.
+        widths: Channels at full size, at half and at a quarter. h and w are multiples of 4.
+
+    Source: Ronneberger 2015. Deviation: one convolution where they have two, and normalised.
     """
 
     def __init__(self, out: int, widths: tuple[int, int, int] = (16, 32, 64)):
@@ -102,9 +147,13 @@ class UNet(nn.Module):
 
 
 class Upscaler(nn.Module):
-    """Pictures (n, 3, h, w) -> (n, 3, 2 h, 2 w): what bilinear interpolation leaves out is learnt.
+    """Images (n, 3, h, w) -> (n, 3, 2 h, 2 w): what bilinear interpolation leaves out is learnt.
 
-    Source: the residual blocks and the sub-pixel convolution of Lim 2017 (EDSR), without normalisation.
+    Args:
+        width: Number of channels.
+        blocks: Number of residual blocks.
+
+    Source: Lim 2017 (EDSR): the residual blocks and the sub-pixel convolution, without normalisation. Deviation: size.
     """
 
     def __init__(self, width: int = 24, blocks: int = 3):
@@ -134,23 +183,47 @@ def _twice(x: Tensor) -> Tensor:
 # ---------------------------------------------------------------- what the tasks want
 
 
-def pictures(scenes: Scenes) -> Tensor:
+def images(scenes: Scenes) -> Tensor:
+    """The images as they are.
+
+    Args:
+        scenes: n scenes.
+    """
     return scenes.images
 
 
 def halved(scenes: Scenes) -> Tensor:
-    """Pictures at half the size: what super-resolution starts from."""
+    """Images at half the size: what super-resolution is given.
+
+    Args:
+        scenes: n scenes.
+    """
     return F.avg_pool2d(scenes.images, 2)
 
 
 def kind_maps(scenes: Scenes) -> Tensor:
-    """(n, 4, h, w), one where a pixel shows that one of KINDS: bars lie at 0.72, ribbons nearer than objects."""
+    """One where a pixel shows that one of KINDS: bars lie at a depth of 0.72, ribbons nearer than objects.
+
+    Args:
+        scenes: n scenes.
+
+    Returns:
+        (n, 4, h, w), one-hot.
+    """
     bar = (scenes.depth - 0.72).abs() < 1e-4
     kinds = torch.where(scenes.masks, 2, torch.where(scenes.depth < 0.2, 3, bar.long()))[:, 0]
     return F.one_hot(kinds, len(KINDS)).permute(0, 3, 1, 2).float()
 
 
 def depth_maps(scenes: Scenes) -> Tensor:
+    """How far what a pixel shows is away.
+
+    Args:
+        scenes: n scenes.
+
+    Returns:
+        (n, 1, h, w) in [0, 1].
+    """
     return scenes.depth
 
 
@@ -158,27 +231,53 @@ def depth_maps(scenes: Scenes) -> Tensor:
 
 
 def intersection_over_union(found: Tensor, wanted: Tensor) -> float:
-    """The mean over classes of |A and B| / |A or B|, counted over all pixels of all maps (n, c, h, w) together."""
+    """The mean over classes of ``|A and B| / |A or B|``, counted over all pixels of all maps together.
+
+    Args:
+        found: (n, c, h, w); the class of a pixel is its largest channel.
+        wanted: (n, c, h, w).
+
+    Returns:
+        In [0, 1]; a class that neither map has does not count.
+    """
     a, b = (F.one_hot(maps.argmax(1), maps.shape[1]).flatten(0, 2).bool() for maps in (found, wanted))  # (n h w, c)
     both, either = (a & b).sum(0), (a | b).sum(0)
     return float((both[either > 0] / either[either > 0]).mean())
 
 
 def pieces(maps: Tensor) -> float:
-    """The mean number of connected regions of one class in maps (n, c, h, w); pixels connect by their sides."""
+    """The mean number of connected regions of one class; pixels connect by their sides.
+
+    Args:
+        maps: (n, c, h, w); the class of a pixel is its largest channel.
+
+    Returns:
+        At least 1.
+    """
+    import scipy.ndimage
+
     labels = maps.argmax(1).cpu().numpy()
     return float(np.mean([sum(scipy.ndimage.label(one == c)[1] for c in np.unique(one)) for one in labels]))
 
 
 def edge_error(found: Tensor, wanted: Tensor, masks: Tensor) -> float:
-    """Mean difference of the Sobel magnitudes near the borders of the masks (n, 1, h, w), in units of the map."""
+    """Mean difference of the Sobel magnitudes near the borders of objects.
+
+    Args:
+        found: (n, c, h, w).
+        wanted: (n, c, h, w).
+        masks: Of the objects, (n, 1, h, w) bool.
+
+    Returns:
+        At least 0, in units of the map per pixel.
+    """
     x = masks.float()
     near = F.max_pool2d(x, 2 * BORDER + 1, 1, BORDER) + F.max_pool2d(-x, 2 * BORDER + 1, 1, BORDER) > 0
-    difference = (_slopes(found) - _slopes(wanted)).abs().mean(1, keepdim=True)
+    difference = (_edges(found) - _edges(wanted)).abs().mean(1, keepdim=True)
     return float(difference[near].mean())
 
 
-def _slopes(x: Tensor) -> Tensor:
+def _edges(x: Tensor) -> Tensor:
     """The Sobel magnitude of each channel, (n, c, h, w); a ramp of one a pixel has one."""
     kernel = x.new_tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     kernels = torch.stack([kernel, kernel.T])[:, None].repeat(x.shape[1], 1, 1, 1)  # (2 c, 1, 3, 3)
@@ -196,11 +295,12 @@ def _depth(found: Tensor, scenes: Scenes) -> dict[str, float]:
 
 
 def _sharpness(found: Tensor, scenes: Scenes) -> dict[str, float]:
-    psnr = -10 * (found - scenes.images).square().mean((1, 2, 3)).log10()
+    from skimage.metrics import structural_similarity
+
     pairs = zip(found.cpu().numpy(), scenes.images.cpu().numpy(), strict=True)
     ssim = [structural_similarity(a, b, channel_axis=0, data_range=1.0) for a, b in pairs]
     edges = edge_error(found, scenes.images, scenes.masks)
-    return {"edge error": edges, "PSNR": float(psnr.mean()), "SSIM": float(np.mean(ssim))}
+    return {"edge error": edges, "PSNR": float(psnr(found, scenes.images).mean()), "SSIM": float(np.mean(ssim))}
 
 
 def _softmax(y: Tensor) -> Tensor:
@@ -211,9 +311,10 @@ def _itself(y: Tensor) -> Tensor:
     return y
 
 
+#: The three tasks, by name.
 TASKS = {
     "segmentation": Task(
-        pictures,
+        images,
         kind_maps,
         lambda: UNet(len(KINDS)),
         F.cross_entropy,
@@ -222,11 +323,11 @@ TASKS = {
         {"mIoU": True, "pieces": False},
     ),
     "depth": Task(
-        pictures, depth_maps, lambda: UNet(1), F.l1_loss, _itself, _depth, {"RMSE": False, "edge error": False}
+        images, depth_maps, lambda: UNet(1), F.l1_loss, _itself, _depth, {"RMSE": False, "edge error": False}
     ),
     "super-resolution": Task(
         halved,
-        pictures,
+        images,
         Upscaler,
         F.l1_loss,
         _itself,
