@@ -524,10 +524,10 @@
     const name = state.layer === lastLayer ? live.facts.classes[channel] : `channel ${channel}`;
     const positive = values.reduce((count, v) => count + (v > 0), 0) / values.length;
     const text = map.height === 1
-      ? `${state.layer}, ${name}: ${number(values[0], 2)}. It has no places: it sees the whole picture.`
+      ? `${state.layer}, ${name}: ${number(values[0], 2)}. It has no spatial positions: it sees the whole image.`
       : `${state.layer}, ${name}: largest value ${number(values[best], 2)}, `
         + `${where(row * field.step, column * field.step)}; above zero at ${Math.round(100 * positive)}\u00a0% of its `
-        + `${map.height} × ${width} places. The box is what the strongest unit can see, `
+        + `${map.height} × ${width} positions. The box is what the strongest unit can see, `
         + `${field.size} × ${field.size} pixels.`;
     part.mapText.textContent = text;
     part.large.setAttribute("aria-label", `The map of ${name} over the picture`);
@@ -597,7 +597,7 @@
     const others = steps.filter(step => step.winner !== best);
     const text = `The logit of ${name} falls most, by ${number(worst.fall)}, with the patch ${place(worst)}`
       + (lifted.fall < 0 ? `, and rises most, by ${number(-lifted.fall)}, with the patch ${place(lifted)}. ` : ". ")
-      + `At ${others.length} of ${steps.length} positions the network gives another answer.`;
+      + `At ${others.length} of ${steps.length} positions the network predicts another class.`;
     part.heatText.textContent = text;
     part.heat.setAttribute("aria-label", `The occlusion map, red where covering lowers the score of ${name}.`);
   }
