@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools import pretrained
+from project import pretrained
 
 REASON = "the ImageNet weights are not on this machine"
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from bench.rows import BENCHES, RESULTS, Record, Stopped, keep, show
+from bench.rows import show
 from course_lib.errors import unknown
+from project.benches import BENCHES, RESULTS, Record, keep
 
 
 def measured(bench: str) -> Record:
@@ -46,7 +47,7 @@ def main(benches: Sequence[str], path: Path = RESULTS) -> int:
         start = time.perf_counter()
         try:
             keep(measured(bench), path)
-        except (KeyboardInterrupt, Stopped):
+        except KeyboardInterrupt:
             print(f"\n{bench} was interrupted; what ended before it is stored")
             return 130
         except Exception:

@@ -10,8 +10,9 @@ from statistics import median
 from captum.attr import IntegratedGradients, Occlusion
 
 from bench.measuring import squeezenet, timed
-from bench.rows import Row, show, versus
+from bench.rows import show, versus
 from course_lib import attribution, data
+from project.benches import Row
 
 PATCH, STRIDE = 32, 8
 OCCLUSIONS, INTEGRALS = 3, 12  # rounds

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from bench.measuring import Cost, cost, in_a_fresh_process, interleaved, squeezenet
-from bench.rows import Row, duration, mib, show, versus
+from bench.rows import duration, mib, show, versus
 from course_lib import data, models, recipes
 from course_lib.images import resize
 from course_lib.recipes.dream import octave_sizes
 from course_lib.taps import Taps
 from course_lib.tiles import Tiled
+from project.benches import Row
 
 LAYER, ROUNDS = "features.9", 3
 SMALL, LARGE = (400, 600), (3000, 4000)

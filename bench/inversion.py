@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from bench.measuring import rotated, seconds
-from bench.rows import Row, show, versus
+from bench.rows import show, versus
 from course_lib import models, recipes, world
 from course_lib.descriptors import HOG, DenseSIFT
 from course_lib.reproduce.inversion import Features, flat, spread
 from course_lib.taps import Taps
+from project.benches import Row
 
 SIDE, PICTURES = 96, 3
 OURS = "Adam, 360 steps"

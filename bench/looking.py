@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bench.measuring import cost, in_a_fresh_process, timed
-from bench.rows import Row, show, versus
+from bench.rows import show, versus
 from course_lib import embedding, models, world
 from course_lib.patches import top_patches
 from course_lib.taps import Taps
+from project.benches import Row
 
 ROUNDS = 6
 PASSES = (("coursenet", "relu3", 2000), ("coursenet", "pool5", 2000), ("squeezenet1_0", "features.9", 192))

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from bench.measuring import cost, in_a_fresh_process, interleaved, timed
-from bench.rows import Row, show, versus
+from bench.rows import show, versus
 from course_lib import models
 from course_lib.energy import activation
 from course_lib.images import Pixels, grey
 from course_lib.preimage import minimize
 from course_lib.taps import Taps
+from project.benches import Row
 
 
 class Case(NamedTuple):

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.measuring import cost, in_a_fresh_process, interleaved, seconds
-from bench.rows import Row, mib, show, versus
+from bench.rows import mib, show, versus
 from course_lib import data, models, recipes, texture
 from course_lib.images import resize
+from project.benches import Row
 
 LAYERS = ("features.1", "features.4", "features.9", "features.18", "features.27")  # relu1_1 and four poolings
 PLACES = [int(layer.split(".")[1]) for layer in LAYERS]  # in the features

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from course_lib import models, world
 from course_lib.grading import sandbox
-from tools.repository import BOOK, ROOT
+from project.repository import BOOK, ROOT
 
 
 @pytest.fixture(scope="session")

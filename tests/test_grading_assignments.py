@@ -9,8 +9,8 @@ import pytest
 
 from course_lib.grading import grade, question
 from course_lib.grading.release import check_solution, release
+from project import pretrained, repository
 from tests.attacks import notebooks
-from tools import pretrained, repository
 
 KEYS = question.keys()
 FOLDER = repository.ROOT / "assignments"

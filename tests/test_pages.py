@@ -8,8 +8,8 @@ import re
 import pytest
 import yaml
 
+from project.repository import BOOK, ROOT
 from tools import api, lecture
-from tools.repository import BOOK, ROOT
 
 TOC = (ROOT / BOOK / "_toc.yml").read_text()
 

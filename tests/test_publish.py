@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from course_lib.grading.release import STUB
+from project.repository import BRANCH, ROOT, URL, VERSION
 from tools import links, publish
-from tools.repository import BRANCH, ROOT, URL, VERSION
 
 SPECIAL = 'part one/a & b? "50%" #ü.html'
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tools import pretrained, repository
-from tools.repository import ROOT, URL
+from project import pretrained, repository
+from project.repository import ROOT, URL
 
 NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in repository.notebooks()}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"

@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 import yaml
 
-from tools import repository
-from tools.repository import BOOK, ROOT
+from project import repository
+from project.repository import BOOK, ROOT
 
 AXE = ROOT / "vendor" / "test" / "axe.min.js"
 TOC = yaml.safe_load((ROOT / BOOK / "_toc.yml").read_text())

@@ -7,7 +7,7 @@ import ast
 import re
 from pathlib import Path
 
-from tools.repository import BRANCH, ROOT, URL
+from project.repository import BRANCH, ROOT, URL
 
 PACKAGE = ROOT / "course_lib"
 ROW = re.compile(r"^\|\s*(?:\d+|-)\s*\|\s*`(\w+)`\s*\|\s*(.+?)\s*\|$", re.MULTILINE)

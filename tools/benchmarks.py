@@ -6,8 +6,8 @@
 from collections.abc import Sequence
 from datetime import date
 
-from bench.rows import BENCHES, Record, Row, load, shown
-from tools.repository import BRANCH, URL
+from project.benches import BENCHES, Record, Row, load, shown
+from project.repository import BRANCH, URL
 
 HOW = """\
 What the course costs, beside what one would write by hand or take from another library. `make bench` measures it.

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import yaml
 
+from project.repository import BOOK, CONFIG, ROOT
 from tools import api, benchmarks, lecture, live
-from tools.repository import BOOK, CONFIG, ROOT
 
 VENDOR = ROOT / "vendor"
 OUTPUT = ROOT / "_build"

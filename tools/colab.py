@@ -23,8 +23,8 @@ import nbformat
 from nbclient import NotebookClient
 
 from course_lib.grading.question import assignment
-from tools import pretrained
-from tools.repository import ROOT, URL, VERSION
+from project import pretrained
+from project.repository import ROOT, URL, VERSION
 
 PINS = Path(__file__).with_name("colab.txt")
 PINNED = dict(line.split("==") for line in PINS.read_text().splitlines() if "==" in line)

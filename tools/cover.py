@@ -5,7 +5,7 @@ from torch import Tensor
 
 from course_lib import attribution, data, models, plotting, recipes, world
 from course_lib.energy import total_variation
-from tools.repository import ROOT
+from project.repository import ROOT
 
 
 def photograph_row() -> Tensor:

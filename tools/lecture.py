@@ -5,7 +5,7 @@
 
 from typing import NamedTuple
 
-from tools.repository import BRANCH, URL
+from project.repository import BRANCH, URL
 
 
 class Row(NamedTuple):

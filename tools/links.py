@@ -16,7 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, urldefrag, urlsplit
 
-from tools.repository import ROOT, URL
+from project.repository import ROOT, URL
 
 BOOK = ROOT / "_build" / "html"
 FORMS = f"{URL}/issues/new"  # every page has its own form, which asks to log in: nothing to learn there

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from course_lib import adversarial, attribution, models, plotting, taps, world
 from course_lib.models import Network
-from tools.repository import ROOT
+from project.repository import ROOT
 
 SOURCES = ROOT / "live"
 SCRIPTS = ("network.js", "methods.js", "load.js", "page.js")

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tools.repository import BRANCH, ROOT, URL, VERSION
+from project.repository import BRANCH, ROOT, URL, VERSION
 
 BOOK = ROOT / "_build" / "html"
 CURRENT = ""  # the place of the current course within a site; a term's place is its name

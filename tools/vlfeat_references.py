@@ -11,7 +11,7 @@ from ctypes import POINTER, c_double, c_float, c_int, c_size_t, c_void_p
 import numpy as np
 
 from course_lib import data
-from tools.repository import ROOT
+from project.repository import ROOT
 
 FOLDER = ROOT / "tests" / "references"
 UOCTTI = 1
