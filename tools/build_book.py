@@ -8,6 +8,7 @@ their usual addresses. With them comes axe-core, which only tests/test_site.py n
 import base64
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,10 @@ from pathlib import Path
 import yaml
 
 from project.repository import BOOK, CONFIG, ROOT
-from tools import api, benchmarks, lecture, live
+from tools import benchmarks, lecture, live, reference
 
 VENDOR = ROOT / "vendor"
 OUTPUT = ROOT / "_build"
-# Pages that are written anew for each build.
-GENERATED = {"api": api.page, "benchmarks": benchmarks.page, "lecture": lecture.page}
 
 # npm package and version -> (SHA-512 of its archive, {path in the archive: path below vendor/})
 PACKAGES = {
@@ -98,14 +97,21 @@ def vendored() -> bool:
     return True
 
 
+def write_pages(book: Path) -> None:
+    """Write the pages that come from the code, anew for each build."""
+    shutil.rmtree(book / "reference", ignore_errors=True)  # no page outlives its room
+    (book / "reference").mkdir()
+    for name, text in {"benchmarks": benchmarks.page(), "lecture": lecture.page(), **reference.pages()}.items():
+        (book / f"{name}.md").write_text(text)
+
+
 def main() -> None:
     config = CONFIG
     if not vendored():
         settings = config["sphinx"]["config"]
         settings["html_static_path"].remove("../vendor/static")
         del settings["html_extra_path"], settings["mathjax_path"], settings["nb_ipywidgets_js"]
-    for name, page in GENERATED.items():
-        (ROOT / BOOK / f"{name}.md").write_text(page())
+    write_pages(ROOT / BOOK)
     # Always from scratch: no page outlives its source, and every warning is seen again.
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir()
@@ -122,7 +128,8 @@ def main() -> None:
         "--keep-going",
         "--quiet",
     ]
-    if code := subprocess.run([jupyter_book, "build", ROOT / BOOK, *options]).returncode:
+    documented = os.environ | {"PYTHONPATH": str(ROOT)}  # the package of this folder, wherever another is installed
+    if code := subprocess.run([jupyter_book, "build", ROOT / BOOK, *options], env=documented).returncode:
         sys.exit(code)
     print(f"The book is built. Open {OUTPUT / 'html' / 'index.html'}")
 

@@ -1,0 +1,105 @@
+"""The reference: a page for each room of the package, which Sphinx fills from the docstrings.
+
+`pages()` are the book's pages, which `make book` writes. Public is what a room names in its `__all__`.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+from types import ModuleType
+
+from sphinx.pycode import ModuleAnalyzer
+
+PACKAGE = "course_lib"
+ROW = re.compile(r"^(\|\s*(?:\d+|-)\s*\|\s*)`(\w+)`(?=\s*\|)", re.MULTILINE)
+WIDEST = 60  # characters of a constant that its entry shows
+
+
+def rooms() -> list[str]:
+    """The rooms, in the order of the package's map."""
+    return [name for _, name in ROW.findall(_docstring(importlib.import_module(PACKAGE)))]
+
+
+def sections(room: str) -> list[ModuleType]:
+    """The modules that a reader imports from: the room or, where it is a command line, each of its files."""
+    module = importlib.import_module(f"{PACKAGE}.{room}")
+    files = [name for _, name, _ in pkgutil.iter_modules(getattr(module, "__path__", []))]
+    if "__main__" not in files:
+        return [module]
+    own = [importlib.import_module(f"{module.__name__}.{name}") for name in files if name != "__main__"]
+    return [one for one in [module, *own] if public(one)]
+
+
+def public(module: ModuleType) -> list[str]:
+    """The names that a module offers."""
+    return sorted(getattr(module, "__all__", ()) or filter(lambda name: _is_made_in(module, name), vars(module)))
+
+
+def pages() -> dict[str, str]:
+    """{name of a page: its MyST Markdown}."""
+    return {"reference": index()} | {f"reference/{room}": page(room) for room in rooms()}
+
+
+def index() -> str:
+    """The package's own docstring, whose map leads to the rooms."""
+    linked = ROW.sub(r"\1[`\2`](reference/\2.md)", _docstring(importlib.import_module(PACKAGE)))
+    return f"# Reference\n\n{linked}\n"
+
+
+def page(room: str) -> str:
+    """One room: its docstring, its names at a glance, and each of them."""
+    first, *others = sections(room)
+    parts = [f"# {room}", "", *_section(first)]
+    for module in others:
+        parts += [f"## {module.__name__.removeprefix(PACKAGE + '.')}", "", *_section(module)]
+    return "\n".join(parts)
+
+
+def _section(module: ModuleType) -> list[str]:
+    names = public(module)
+    constants = [name for name in names if not callable(getattr(module, name))]
+    others = [name for name in names if name not in constants]
+    lines = [f".. py:module:: {module.__name__}", ""]
+    if others:
+        lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in others), ""]
+    for name in others:
+        lines += _definition(module, name)
+    for name in constants:
+        lines += _constant(module, name)
+    return [_docstring(module), "", "```{eval-rst}", *lines, "```", ""]
+
+
+def _definition(module: ModuleType, name: str) -> list[str]:
+    """A function; or a class with its methods, but without its fields, which its docstring describes."""
+    thing = getattr(module, name)
+    if not inspect.isclass(thing):
+        return [f".. autofunction:: {name}", ""]
+    fields = [field.name for field in dataclasses.fields(thing)] if dataclasses.is_dataclass(thing) else []
+    fields += getattr(thing, "_fields", ())
+    without = [f"   :exclude-members: {', '.join(fields)}"] if fields else []
+    return [f".. autoclass:: {name}", "   :members:", *without, ""]
+
+
+def _constant(module: ModuleType, name: str) -> list[str]:
+    value = getattr(module, name)
+    lines = [f".. py:data:: {name}", f"   :type: {type(value).__name__}"]
+    if len(repr(value)) <= WIDEST and "\n" not in repr(value):
+        lines.append(f"   :value: {value!r}")
+    said = ModuleAnalyzer.for_module(module.__name__).find_attr_docs().get(("", name), [])
+    return [*lines, "", *(f"   {line}" for line in said), ""]
+
+
+def _is_made_in(module: ModuleType, name: str) -> bool:
+    thing = getattr(module, name)
+    here = getattr(thing, "__module__", "") or ""
+    return (
+        (inspect.isfunction(thing) or inspect.isclass(thing))
+        and not name.startswith("_")
+        and f"{here}.".startswith(f"{module.__name__}.")
+    )
+
+
+def _docstring(module: ModuleType) -> str:
+    return inspect.getdoc(module) or ""
