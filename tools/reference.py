@@ -1,6 +1,7 @@
 """The reference: a page for each room of the package, which Sphinx fills from the docstrings.
 
-`pages()` are the book's pages, which `make book` writes. Public is what a room names in its `__all__`.
+`pages()` are the book's pages, which `make book` writes. Public is what a room names in its `__all__`. The module is an
+extension of Sphinx as well, for one habit of these docstrings.
 """
 
 import dataclasses
@@ -9,7 +10,9 @@ import inspect
 import pkgutil
 import re
 from types import ModuleType
+from typing import Any
 
+from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 PACKAGE = "course_lib"
@@ -89,6 +92,21 @@ def _constant(module: ModuleType, name: str) -> list[str]:
         lines.append(f"   :value: {value!r}")
     said = ModuleAnalyzer.for_module(module.__name__).find_attr_docs().get(("", name), [])
     return [*lines, "", *(f"   {line}" for line in said), ""]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """What Sphinx calls; before napoleon, which connects with 500."""
+    app.connect("autodoc-process-docstring", _keep_shape, priority=400)
+    return {"parallel_read_safe": True}
+
+
+def _keep_shape(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """`(n, 1, h, w), signed: positive where ...` describes what is returned; napoleon takes what precedes a colon for
+    a type, unless the type is empty."""
+    for i, line in enumerate(lines[:-1]):
+        if line.strip() == "Returns:":
+            text = lines[i + 1].lstrip()
+            lines[i + 1] = lines[i + 1].removesuffix(text) + f": {text}"
 
 
 def _is_made_in(module: ModuleType, name: str) -> bool:
