@@ -192,6 +192,58 @@ def test_a_module_begins_with_its_row_in_the_map(module):
     assert " ".join(docstring.split()).casefold().startswith(idea.casefold())
 
 
+# --- what stands above the package --------------------------------------------------------------------------
+
+# `project` is what benchmarks, tools and tests share; those three stand side by side, but a test imports what it tests.
+MAY_IMPORT = {
+    "course_lib": set(),
+    "project": {"course_lib"},
+    "bench": {"course_lib", "project"},
+    "tools": {"course_lib", "project"},
+    "tests": {"course_lib", "project", "bench", "tools"},
+}
+# The command runs in the repository only, and asks it for the address that it writes into the students' notebooks.
+ASKS_FOR_THE_ADDRESS = {("course_lib/grading/__main__.py", "project")}
+
+
+def imported_parts(path):
+    """The parts of the repository that a file imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        yield from (part for name in names if (part := name.split(".")[0]) in MAY_IMPORT)
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_of_the_repository_imports_only_what_stands_below_it(part):
+    found = {
+        (path.relative_to(ROOT).as_posix(), imported)
+        for path in published_files()
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == part
+        for imported in imported_parts(path)
+    }
+    assert found
+    forbidden = {(file, imported) for file, imported in found if imported not in MAY_IMPORT[part] | {part}}
+    assert forbidden <= ASKS_FOR_THE_ADDRESS
+
+
+# --- the installed package ----------------------------------------------------------------------------------
+
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+
+
+def test_an_install_holds_every_folder_of_the_package():
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert sorted(SETUPTOOLS["packages"]) == sorted(folders)
+
+
+def test_an_install_holds_every_file_of_the_package():
+    patterns = [(ROOT / package.replace(".", "/"), p) for package, ps in SETUPTOOLS["package-data"].items() for p in ps]
+    held = {path for folder, pattern in patterns for path in folder.glob(pattern)}
+    files = {path for path in published_files() if path.is_relative_to(PACKAGE) and path.suffix != ".py"}
+    assert files <= held
+
+
 # --- what does not belong into a repository -----------------------------------------------------------------
 
 

@@ -1,0 +1,140 @@
+"""The reference: every public name is in it, and every parameter is described."""
+
+import ast
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Callable
+from enum import Enum
+from typing import is_typeddict
+
+import pytest
+import yaml
+from sphinx.ext import napoleon
+from sphinx.util.inventory import InventoryFile
+
+from project.repository import BOOK, ROOT
+from tools import reference
+
+MODULES = [module for room in reference.rooms() for module in reference.sections(room)]
+PUBLIC = [(module, name, getattr(module, name)) for module in MODULES for name in reference.public(module)]
+TOC = yaml.safe_load((ROOT / BOOK / "_toc.yml").read_text())
+
+
+def test_every_room_has_a_page():
+    rooms = {path.stem for path in (ROOT / "course_lib").glob("*.py")} | {
+        path.parent.name for path in (ROOT / "course_lib").glob("*/__init__.py")
+    }
+    assert set(reference.pages()) == {"reference"} | {f"reference/{room}" for room in rooms - {"__init__"}}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_a_module_says_what_it_offers(module):
+    assert module.__all__ and [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+def test_every_public_name_is_in_the_inventory(html):
+    """What other projects' documentation, and the code cells of the chapters, link to."""
+    with (html / "objects.inv").open("rb") as file:
+        inventory = InventoryFile.load(file, "", lambda base, target: target)
+    listed = {name for kind, entries in inventory.items() if kind.startswith("py:") for name in entries}
+    assert {f"{module.__name__}.{name}" for module, name, _ in PUBLIC} - listed == set()
+    assert "course_lib.attribution.saliency" in inventory["py:function"]
+
+
+def names_used(tree):
+    """{(room, name)}: what code takes from a room of the package, by an import or by `room.name`."""
+    rooms, used = {}, set()  # what a room is called there -> the room
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "course_lib":
+            rooms |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_lib."):
+            used |= {(node.module.removeprefix("course_lib."), alias.name) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in rooms:
+            used.add((rooms[node.value.id], node.attr))
+    return used
+
+
+def sources():
+    """(the room that a source belongs to, or "", its syntax tree)"""
+    for path in [*(ROOT / "course_lib").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        inside = path.is_relative_to(ROOT / "course_lib")
+        room = path.relative_to(ROOT / "course_lib").parts[0].removesuffix(".py") if inside else ""
+        yield room, ast.parse(path.read_text())
+    for path in [*(ROOT / BOOK).glob("*.ipynb"), *(ROOT / "assignments").rglob("*.ipynb")]:
+        code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        yield "", ast.parse("\n".join("".join(cell["source"]) for cell in code[1:]))  # the first installs the package
+
+
+def test_what_others_use_of_a_room_is_public():
+    missing = set()
+    for own, tree in sources():
+        for room, name in names_used(tree):
+            module = importlib.import_module(f"course_lib.{room}")
+            thing = getattr(module, name, None)
+            made_there = (getattr(thing, "__module__", "") or "").startswith(f"course_lib.{room}")
+            if room.split(".")[0] != own and made_there and not name.startswith("_") and isinstance(thing, Callable):
+                missing |= {f"{room}.{name}"} if name not in getattr(module, "__all__", ()) else set()
+    assert missing == set()
+
+
+def documented(docstring):
+    """The parameters and attributes that a docstring describes, as Sphinx reads it."""
+    config = napoleon.Config(napoleon_use_param=True, napoleon_use_ivar=True)
+    lines = napoleon.GoogleDocstring(inspect.cleandoc(docstring or ""), config).lines()
+    entries = [re.match(r":(?:param|keyword|ivar) ([^:]+): *\S", line) for line in lines]
+    return {name.strip("\\* ") for entry in entries if entry for name in entry[1].split(",")}
+
+
+def methods(thing):
+    """The public methods that a class defines itself."""
+    own = {name: getattr(thing, name) for name in vars(thing) if not name.startswith("_")}
+    return {name: method for name, method in own.items() if inspect.isroutine(method)}
+
+
+def parameters(thing):
+    """The names that a caller may give: of a function or, for a class, of what makes one."""
+    if is_typeddict(thing):
+        return set(thing.__annotations__)
+    if isinstance(thing, type) and (issubclass(thing, BaseException | Enum) or getattr(thing, "_is_protocol", False)):
+        return set()
+    return set(inspect.signature(thing).parameters) - {"self"}
+
+
+def described(module, name, thing):
+    """{what: whether it is documented} of a public function, or of a class and its methods."""
+    found = {f"{name}({p})": p in documented(thing.__doc__) for p in parameters(thing)}
+    for method_name, method in methods(thing).items() if isinstance(thing, type) else ():
+        signature = inspect.signature(method).parameters
+        names = {p for p in signature if p not in ("self", "cls")}
+        found |= {f"{name}.{method_name}({p})": p in documented(method.__doc__) for p in names}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_parameter_is_documented(module):
+    things = [(name, thing) for where, name, thing in PUBLIC if where is module and callable(thing)]
+    found = {what: told for name, thing in things for what, told in described(module, name, thing).items()}
+    assert sorted(what for what, told in found.items() if not told) == []
+
+
+def test_options_are_typed_so_that_an_editor_completes_them():
+    functions = [(f"{m.__name__}.{name}", thing) for m, name, thing in PUBLIC if inspect.isfunction(thing)]
+    for name, function in functions:
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                assert "Unpack[" in str(parameter.annotation), f"{name}(**{parameter.name})"
+
+
+def test_the_reference_is_part_of_the_book_and_made_anew():
+    (chapter,) = [one for part in TOC["parts"] for one in part["chapters"] if one["file"] == "reference"]
+    assert chapter["sections"] == [{"glob": "reference/*"}]
+    assert {f"{BOOK}/reference.md", f"{BOOK}/reference/"} <= set((ROOT / ".gitignore").read_text().splitlines())
+
+
+def test_what_a_function_returns_may_hold_a_colon():
+    lines = ["One sentence.", "", "Returns:", "    (n, 1, h, w), signed: positive where it rises.", ""]
+    reference._keep_shape(None, "function", "f", None, None, lines)
+    assert ":returns: (n, 1, h, w), signed: positive where it rises." in napoleon.GoogleDocstring(lines).lines()
