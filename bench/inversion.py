@@ -1,7 +1,7 @@
 """Ways to invert a code, side by side: error against seconds, interleaved in one run.
 
 `recipes.invert` with its default (Adam in falling rates), L-BFGS, and the schedules of 2015 and 2016. The error
-is |f(x*) - f(x)| / N, N the mean distance between the codes of 40 scenes. One picture at a time, as L-BFGS needs it.
+is |f(x*) - f(x)| / N, N the mean distance between the codes of 40 scenes. One image at a time, as L-BFGS needs it.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from course_lib.reproduce.inversion import Features, flat, spread
 from course_lib.taps import Taps
 from project.benches import Row
 
-SIDE, PICTURES = 96, 3
+SIDE, IMAGES = 96, 3
 OURS = "Adam, 360 steps"
 WAYS: dict[str, dict[str, Any]] = {
     OURS: {},
@@ -44,11 +44,11 @@ def rows() -> Iterator[Row]:
     net = models.load("coursenet")
     codes: dict[str, Features] = {"HOG": HOG(), "HOGb": HOG(bilinear=True), "DSIFT": DenseSIFT()}
     codes |= {layer: Taps(net, layer) for layer in ("conv1", "conv3", "conv5", "fc8")}
-    pictures, many = (world.draw(n, seed=seed).images for n, seed in ((PICTURES, 901), (40, 902)))
+    images, many = (world.draw(n, seed=seed).images for n, seed in ((IMAGES, 901), (40, 902)))
     for code, features in codes.items():
         taken: dict[str, list[float]] = {way: [] for way in WAYS}
         distances: dict[str, list[float]] = {way: [] for way in WAYS}
-        for i, x in enumerate(pictures.split(1)):
+        for i, x in enumerate(torch.split(images, 1)):
             for way in rotated(list(WAYS), i):
                 for found, value in zip((taken, distances), inverted(features, x, i, WAYS[way]), strict=True):
                     found[way].append(value)

@@ -17,14 +17,14 @@ from project.benches import Row
 
 ROUNDS = 6
 PASSES = (("coursenet", "relu3", 2000), ("coursenet", "pool5", 2000), ("squeezenet1_0", "features.9", 192))
-FEW, MANY = 1_000, 20_000  # pictures, for memory
+FEW, MANY = 1_000, 20_000  # images, for memory
 CODES, QUERIES = 100_000, 100
 NAMES = {"coursenet": "CourseNet", "squeezenet1_0": "SqueezeNet 1.0"}
 
 
 @torch.no_grad()
 def bare(taps: Taps, images: Tensor) -> None:
-    for batch in images.split(16):
+    for batch in torch.split(images, 16):
         taps(batch)
 
 
@@ -36,7 +36,7 @@ def passes() -> Iterator[Row]:
         runs = partial(top_patches, net, layer, images, 9, progress=False), partial(bare, Taps(net, layer), images)
         for run in runs:
             run()
-        what = f"top_patches, {NAMES[name]}, {layer}, {n:,} pictures"
+        what = f"top_patches, {NAMES[name]}, {layer}, {n:,} images"
         yield versus(what, "the bare forward pass", *timed(ROUNDS, *runs), bar="at most 1.1")
 
 
@@ -59,8 +59,8 @@ def peak(n: int) -> float:
 
 def memory() -> Iterator[Row]:
     many, few = ([in_a_fresh_process(peak, n)] for n in (MANY, FEW))
-    what = f"top_patches, CourseNet, relu1, {MANY:,} pictures: peak of the process"
-    yield versus(what, f"{FEW:,} pictures", many, few, unit="memory", bar="at most 1.05")
+    what = f"top_patches, CourseNet, relu1, {MANY:,} images: peak of the process"
+    yield versus(what, f"{FEW:,} images", many, few, unit="memory", bar="at most 1.05")
 
 
 def neighbours() -> Iterator[Row]:

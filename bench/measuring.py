@@ -45,7 +45,7 @@ def cost(run: Callable[[], object]) -> Cost:
 
 
 def in_a_fresh_process(function: Callable[..., T], *arguments: str | int) -> T:
-    """What a function of a module answers in a Python that was started for it; its error, if it raises one."""
+    """What a function of a module returns in a Python that was started for it; its error, if it raises one."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 

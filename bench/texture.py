@@ -1,9 +1,9 @@
 """Textures and styles: what a step costs over the bare passes, plain Python beside the vectorised loops, peak memory.
 
 The bare computation is a forward pass as far as the deepest layer, cut by hand, and a backward pass from it to the
-picture: once in channels_last, as `models.load` gives the weights, once in plain contiguous format. An evaluation of
-ours adds the Gram matrices, their slopes, L-BFGS with its line search, and the bookkeeping; beside it stands the same
-loss and its slope written by hand.
+image: once in channels_last, as `models.load` gives the weights, once in plain contiguous format. An evaluation of
+ours adds the Gram matrices, their gradients, L-BFGS with its line search, and the bookkeeping; beside it stands the same
+loss and its gradient written by hand.
 """
 
 import time
@@ -22,7 +22,7 @@ from course_lib.images import resize
 from project.benches import Row
 
 LAYERS = ("features.1", "features.4", "features.9", "features.18", "features.27")  # relu1_1 and four poolings
-PLACES = [int(layer.split(".")[1]) for layer in LAYERS]  # in the features
+INDICES = [int(layer.split(".")[1]) for layer in LAYERS]  # in the features
 CONTENT = "features.22"
 ROUNDS, PASSES = 9, 15
 SIDE, LARGE = 224, 512
@@ -37,7 +37,7 @@ def until(net: models.Network, memory_format: torch.memory_format) -> nn.Sequent
     """The network cut after the deepest layer, by hand."""
     features = net.get_submodule("features")
     assert isinstance(features, nn.Sequential)
-    return features[: PLACES[-1] + 1].to(memory_format=memory_format)
+    return features[: INDICES[-1] + 1].to(memory_format=memory_format)
 
 
 def bare(x: Tensor, memory_format: torch.memory_format) -> Callable[[], None]:
@@ -52,7 +52,7 @@ def bare(x: Tensor, memory_format: torch.memory_format) -> Callable[[], None]:
 
 
 def by_hand(x: Tensor) -> Callable[[], None]:
-    """The texture's loss and its slope as PyTorch's tutorial of neural style writes them, in contiguous format."""
+    """The texture's loss and its gradient as PyTorch's tutorial of neural style writes them, in contiguous format."""
     net = network()
     cut = until(net, torch.contiguous_format)
 
@@ -60,7 +60,7 @@ def by_hand(x: Tensor) -> Callable[[], None]:
         found, h = [], (y - net.mean) / net.std
         for i, layer in enumerate(cut):
             h = layer(h)
-            if i in PLACES:
+            if i in INDICES:
                 rows = h.view(h.shape[1], -1)
                 found.append(rows @ rows.T / rows.numel())
         return found
@@ -70,7 +70,8 @@ def by_hand(x: Tensor) -> Callable[[], None]:
 
     def run() -> None:
         y = x.clone().requires_grad_()
-        torch.stack([F.mse_loss(g, g0) for g, g0 in zip(grams(y), targets, strict=True)]).sum().backward()
+        loss = torch.stack([F.mse_loss(g, g0) for g, g0 in zip(grams(y), targets, strict=True)]).sum()
+        torch.autograd.backward(loss)
 
     return run
 
@@ -81,15 +82,15 @@ class Counted(torch.optim.LBFGS):
     evaluations = 0
     seconds = 0.0
 
-    def step(self, closure):  # type: ignore[no-untyped-def,override]
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         def counted() -> Tensor:
             Counted.evaluations += 1
             return closure()
 
         start = time.perf_counter()
-        answer = super().step(counted)
+        loss: Tensor = super().step(counted)  # type: ignore[no-untyped-call]
         Counted.seconds += time.perf_counter() - start
-        return answer
+        return loss
 
 
 COUNTED = partial(Counted, **recipes.style.LBFGS.keywords)  # type: ignore[attr-defined]

@@ -91,7 +91,7 @@ def documented(docstring):
 def methods(thing):
     """The public methods that a class defines itself."""
     own = {name: getattr(thing, name) for name in vars(thing) if not name.startswith("_")}
-    return {name: method for name, method in own.items() if inspect.isroutine(method)}
+    return {name: method for name, method in own.items() if inspect.isfunction(method) or inspect.ismethod(method)}
 
 
 def parameters(thing):

@@ -13,8 +13,13 @@ from project.repository import BOOK, ROOT
 AXE = ROOT / "vendor" / "test" / "axe.min.js"
 TOC = yaml.safe_load((ROOT / BOOK / "_toc.yml").read_text())
 CHAPTERS = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
-PAGES = [page["file"] for chapter in CHAPTERS for page in [chapter, *chapter.get("sections", [])]]
-PAGES.insert(0, TOC["root"])
+PAGES = [page["file"] for chapter in CHAPTERS for page in [chapter, *chapter.get("sections", [])] if "file" in page]
+PAGES = [
+    TOC["root"],
+    *PAGES,
+    "reference/attribution",
+    "reference/images",
+]  # of the rooms: one of functions, one of classes
 
 
 def local(url):
@@ -172,6 +177,25 @@ def phone(page):
 
 def test_nothing_sticks_out_of_a_phone(phone):
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_every_room_of_the_reference_fits_a_phone(browser, html):
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    wide = {}
+    for room in sorted((html / "reference").glob("*.html")):
+        page.goto(room.as_uri())
+        wide[room.stem] = page.evaluate("document.documentElement.scrollWidth")
+    page.close()
+    assert wide and {room: width for room, width in wide.items() if width > 360} == {}
+
+
+def test_names_in_the_code_of_a_chapter_lead_to_the_reference(browser, html):
+    page = browser.new_page()
+    page.goto((html / "05_which_pixels_matter.html").as_uri())
+    page.locator(".cell_input a", has_text="attribution.saliency").first.click()
+    assert page.url == (html / "reference/attribution.html").as_uri() + "#course_lib.attribution.saliency"
+    assert page.locator(":target").inner_text().startswith("saliency(")
+    page.close()
 
 
 def test_what_scrolls_on_a_phone_can_be_reached_by_keys(phone):

@@ -1,4 +1,4 @@
-"""Draws the README's picture, book/images/readme.png: python -m tools.cover (needs the ImageNet SqueezeNet)."""
+"""Draws the README's image, book/images/readme.png: python -m tools.cover (needs the ImageNet SqueezeNet)."""
 
 import torch
 from torch import Tensor

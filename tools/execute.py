@@ -33,7 +33,8 @@ class Client(NotebookClient):
 
 def widget_state(book: Any) -> dict[str, Any]:
     """What a notebook stores of its widgets: {model id: model}."""
-    return book.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    state: dict[str, Any] = book.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    return state
 
 
 def widget_models(outputs: list[Any], state: dict[str, Any]) -> set[str]:

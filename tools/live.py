@@ -100,8 +100,8 @@ def facts(net: Network, images: Tensor, labels: Tensor) -> dict[str, Any]:
         "deviation": float(net.std[0]),
         "parts": PARTS,
         "scenes": [
-            {"label": label, "said": answer, "pixels": in_base64(scene)}
-            for label, answer, scene in zip(labels.tolist(), said.tolist(), pixels, strict=True)
+            {"label": label, "said": says, "pixels": in_base64(scene)}
+            for label, says, scene in zip(labels.tolist(), said.tolist(), pixels, strict=True)
         ],
         "colours": [
             {"name": name, "rgb": [round(255 * v) for v in rgb]} for name, rgb in zip(names, colours, strict=True)
@@ -130,22 +130,22 @@ def recorded(net: Network, images: Tensor, labels: Tensor, static: Path) -> str:
     with torch.no_grad():
         logits = net(x)[0]
 
-    def picture(name: str, shown: Tensor, alt: str) -> str:
+    def image(name: str, shown: Tensor, alt: str) -> str:
         (static / f"{name}.png").write_bytes(plotting.encode(shown, "png"))
         return f'<img src="_static/live/{name}.png" alt="{escape(alt)}" width="{shown.shape[3]}">'
 
-    scene = picture("scene", enlarged(x), "A drawn scene of 96 by 96 pixels with a star, shown large.")
+    scene = image("scene", enlarged(x), "A drawn scene of 96 by 96 pixels with a star, shown large.")
     alone = f"<figure>{scene}<figcaption>A drawn scene.</figcaption></figure>"
     parts = [
         '<div class="live-recorded">',
         "<p>This is a recorded version. Where scripts run, the network itself takes its place.</p>",
         f'<div class="live-row">{alone}{table(net, logits)}</div>',
         "<h3>What each layer sees</h3>",
-        *(maps(net, x, layer, picture) for layer in ("relu1", "relu3", "relu5")),
+        *(maps(net, x, layer, image) for layer in ("relu1", "relu3", "relu5")),
         "<h3>Cover it and see</h3>",
-        occluded(net, x, label, scene, picture),
+        occluded(net, x, label, scene, image),
         "<h3>Push every pixel a little</h3>",
-        pushed(net, x, label, picture),
+        pushed(net, x, label, image),
         "</div>",
     ]
     scripts = [f'<script defer src="_static/live/{name}"></script>' for name in SCRIPTS]
@@ -153,8 +153,8 @@ def recorded(net: Network, images: Tensor, labels: Tensor, static: Path) -> str:
     return "\n".join([sheet, '<div id="live">', *parts, "</div>", *scripts, ""])
 
 
-def enlarged(picture: Tensor, factor: int = 3) -> Tensor:
-    return F.interpolate(picture, scale_factor=factor, mode="nearest")
+def enlarged(image: Tensor, factor: int = 3) -> Tensor:
+    return F.interpolate(image, scale_factor=factor, mode="nearest")
 
 
 def table(net: Network, logits: Tensor) -> str:
@@ -174,20 +174,20 @@ def signed(value: float) -> str:
     return f"{value:.1f}".replace("-", "\u2212")
 
 
-def maps(net: Network, x: Tensor, layer: str, picture: Any) -> str:
-    """The channels of one layer that answer most, beside each other on one scale."""
+def maps(net: Network, x: Tensor, layer: str, image: Any) -> str:
+    """The channels of one layer with the strongest activations, beside each other on one scale."""
     with torch.no_grad():
         found = taps.Taps(net, layer)(x)[layer][0]
     strongest = found.amax((1, 2)).topk(MAPS).indices
     shown = plotting.sheet(plotting.heat(found[strongest][:, None], shared=True), MAPS, side=96)
     channels = ", ".join(map(str, strongest.tolist()))
-    places = f"{found.shape[1]} by {found.shape[2]}"
-    alt = f"The {MAPS} strongest activation maps of {layer}, {places} places each, light where the channel answers."
+    size = f"{found.shape[1]} by {found.shape[2]}"
+    alt = f"The {MAPS} strongest activation maps of {layer}, {size} positions each, light where the channel responds."
     caption = f"<code>{layer}</code>: the channels {channels}, the strongest of {len(found)}, on one scale."
-    return f"<figure>{picture(layer, shown, alt)}<figcaption>{caption}</figcaption></figure>"
+    return f"<figure>{image(layer, shown, alt)}<figcaption>{caption}</figcaption></figure>"
 
 
-def occluded(net: Network, x: Tensor, label: int, scene: str, picture: Any) -> str:
+def occluded(net: Network, x: Tensor, label: int, scene: str, image: Any) -> str:
     heat = attribution.occlusion(net, x, label, PATCH, STRIDE)
     row, column = divmod(int(heat.flatten().argmax()), heat.shape[3])
     alt = f"The occlusion map, red where covering lowers the score: darkest at row {row}, column {column} of 96."
@@ -196,19 +196,19 @@ def occluded(net: Network, x: Tensor, label: int, scene: str, picture: Any) -> s
         f"A grey patch of {PATCH} pixels walks over the scene. Red: the logit of {net.classes[label]} falls where it "
         f"covers, by {most:.1f} on average at the worst pixel; blue: it rises, by at most {max(-least, 0):.1f}."
     )
-    shown = picture("occlusion", enlarged(plotting.signed(heat)), alt)
+    shown = image("occlusion", enlarged(plotting.signed(heat)), alt)
     return f'<figure><div class="live-row">{scene}{shown}</div><figcaption>{caption}</figcaption></figure>'
 
 
-def pushed(net: Network, x: Tensor, label: int, picture: Any) -> str:
+def pushed(net: Network, x: Tensor, label: int, image: Any) -> str:
     """FGSM at several sizes, and what the network says to each."""
     figures = []
     for step in EPSILONS:
         changed = adversarial.fgsm(net, x, label, step / 255)
         with torch.no_grad():
             probability, said = net(changed)[0].softmax(0).max(0)
-        answer = f"{net.classes[int(said)]}, {100 * probability:.0f}\u00a0%"
-        alt = f"The scene, each colour value moved by at most {step} of 255. The network says {answer}."
-        shown = picture(f"fgsm-{step}", enlarged(changed, 2), alt)
-        figures.append(f"<figure>{shown}<figcaption>ε = {step}/255: {answer}</figcaption></figure>")
+        output = f"{net.classes[int(said)]}, {100 * probability:.0f}\u00a0%"
+        alt = f"The scene, each colour value moved by at most {step} of 255. The network says {output}."
+        shown = image(f"fgsm-{step}", enlarged(changed, 2), alt)
+        figures.append(f"<figure>{shown}<figcaption>ε = {step}/255: {output}</figcaption></figure>")
     return f'<div class="live-four">{"".join(figures)}</div>'

@@ -1,4 +1,4 @@
-"""Makes tests/references/*.npz, what VLFeat's C library answers to small pictures: python -m tools.vlfeat_references.
+"""Makes tests/references/*.npz, what VLFeat's C library computes of small images: python -m tools.vlfeat_references.
 
 The library is a Debian and Ubuntu package: apt-get install libvlfeat1 (0.9.21). The tests read the files only.
 Each file holds `picture`, (h, w, 3) 8-bit; `hard` and `bilinear`, (31, rows, columns) of vl_hog (variant UoCTTI, 9
@@ -56,9 +56,9 @@ def pointer(array: np.ndarray) -> "ctypes._Pointer[c_float]":
     return array.ctypes.data_as(POINTER(c_float))
 
 
-def hog(vl: ctypes.CDLL, picture: np.ndarray, cell: int, bilinear: bool) -> np.ndarray:
+def hog(vl: ctypes.CDLL, image: np.ndarray, cell: int, bilinear: bool) -> np.ndarray:
     """(h, w, 3) in [0, 1] -> (31, rows, columns)."""
-    planes = np.ascontiguousarray(picture.transpose(2, 0, 1), dtype=np.float32)
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
     height, width = planes.shape[1:]
     handle = vl.vl_hog_new(UOCTTI, 9, 0)
     vl.vl_hog_set_use_bilinear_orientation_assignments(handle, int(bilinear))
@@ -86,8 +86,8 @@ def dense_sift(vl: ctypes.CDLL, grey: np.ndarray, bin: int, window: float) -> np
     return code
 
 
-def pictures() -> dict[str, tuple[np.ndarray, int, int]]:
-    """name -> (picture (h, w, 3) 8-bit, cell, bin): photographs whole, odd sides and cells, and noise."""
+def images() -> dict[str, tuple[np.ndarray, int, int]]:
+    """name -> (image (h, w, 3) 8-bit, cell, bin): photographs whole, odd sides and cells, and noise."""
 
     def photograph(name: str, height: int, width: int) -> np.ndarray:
         x = data.photograph(name, 64)[0, :, :height, :width]
@@ -105,11 +105,11 @@ def pictures() -> dict[str, tuple[np.ndarray, int, int]]:
 if __name__ == "__main__":
     vl = library()
     FOLDER.mkdir(exist_ok=True)
-    for name, (picture, cell, bin) in pictures().items():
-        unit = picture.astype(np.float32) / 255
+    for name, (image, cell, bin) in images().items():
+        unit = image.astype(np.float32) / 255
         np.savez_compressed(
             FOLDER / f"vlfeat_{name}.npz",
-            picture=picture,
+            picture=image,
             cell=cell,
             bin=bin,
             hard=hog(vl, unit, cell, bilinear=False),
