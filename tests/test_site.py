@@ -19,7 +19,7 @@ PAGES = [
     *PAGES,
     "reference/attribution",
     "reference/images",
-]  # of the rooms: one of functions, one of classes
+]  # functions, classes
 
 
 def local(url):
