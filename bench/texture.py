@@ -2,8 +2,8 @@
 
 The bare computation is a forward pass as far as the deepest layer, cut by hand, and a backward pass from it to the
 image: once in channels_last, as `models.load` gives the weights, once in plain contiguous format. An evaluation of
-ours adds the Gram matrices, their gradients, L-BFGS with its line search, and the bookkeeping; beside it stands the same
-loss and its gradient written by hand.
+ours adds the Gram matrices, their gradients, L-BFGS with its line search, and the bookkeeping; beside it stands the
+same loss and its gradient written by hand.
 """
 
 import time

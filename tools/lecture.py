@@ -222,7 +222,7 @@ ROWS = (
     Row(
         "Random weights (seed 000)",
         "12_random_weights",
-        ("models.load", "greedy.greedy_weights"),
+        ("models.load", "recipes.greedy_weights"),
         ("test_random_weights::test_the_first_convolution_is_the_best_of_its_draws_by_a_plain_loop",),
     ),
     Row(

@@ -40,6 +40,11 @@ def public(module: ModuleType) -> list[str]:
     return sorted(getattr(module, "__all__", ()) or filter(lambda name: _is_made_in(module, name), vars(module)))
 
 
+def is_definition(thing: object) -> bool:
+    """A function or a class; what else a module offers are constants and names of types."""
+    return inspect.isroutine(thing) or inspect.isclass(thing)
+
+
 def pages() -> dict[str, str]:
     """{name of a page: its MyST Markdown}."""
     return {"reference": index()} | {f"reference/{room}": page(room) for room in rooms()}
@@ -62,8 +67,8 @@ def page(room: str) -> str:
 
 def _section(module: ModuleType) -> list[str]:
     names = public(module)
-    constants = [name for name in names if not callable(getattr(module, name))]
-    others = [name for name in names if name not in constants]
+    others = [name for name in names if is_definition(getattr(module, name))]
+    constants = [name for name in names if name not in others]
     lines = [f".. py:module:: {module.__name__}", ""]
     if others:
         lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in others), ""]
@@ -112,11 +117,7 @@ def _keep_shape(app: Sphinx, what: str, name: str, thing: Any, options: Any, lin
 def _is_made_in(module: ModuleType, name: str) -> bool:
     thing = getattr(module, name)
     here = getattr(thing, "__module__", "") or ""
-    return (
-        (inspect.isfunction(thing) or inspect.isclass(thing))
-        and not name.startswith("_")
-        and f"{here}.".startswith(f"{module.__name__}.")
-    )
+    return is_definition(thing) and not name.startswith("_") and f"{here}.".startswith(f"{module.__name__}.")
 
 
 def _docstring(module: ModuleType) -> str:
