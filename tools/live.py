@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from course_lib import adversarial, attribution, models, plotting, taps, world
 from course_lib.models import Network
+from course_lib.world.scenes import MUTED
 from project.repository import ROOT
 
 SOURCES = ROOT / "live"
@@ -91,7 +92,7 @@ def facts(net: Network, images: Tensor, labels: Tensor) -> dict[str, Any]:
     pixels = (images * 255).round().byte().numpy()
     with torch.no_grad():
         said = net(images).argmax(1)
-    colours = [*world.PALETTE.tolist(), *world.MUTED[[0, 3]].tolist(), [0, 0, 0], [1, 1, 1]]
+    colours = [*world.PALETTE.tolist(), *MUTED[[0, 3]].tolist(), [0, 0, 0], [1, 1, 1]]
     names = [*world.COLOURS, "stone", "slate", "black", "white"]
     return {
         "classes": net.classes,
