@@ -17,7 +17,6 @@ from course_lib import models
 from course_lib.energy import activation
 from course_lib.images import Pixels, grey
 from course_lib.preimage import minimize
-from course_lib.taps import Taps
 from project.benches import Row
 
 
@@ -73,12 +72,12 @@ def bare(name: str, memory_format: torch.memory_format) -> Loop:
 def ours(name: str) -> Loop:
     case = CASES[name]
     net = models.load(name, weights="random", initialization="kaiming")
-    features, loss = Taps(net, case.layer), -1 * activation(case.layer, CHANNEL)
+    loss = -1 * activation(case.layer, CHANNEL)
     image = Pixels(grey(case.size, case.size))
     optimizer = torch.optim.Adam(image.parameters(), lr=0.01)
 
     def run(steps: int) -> None:
-        minimize(features, loss, image, steps=steps, optimizer=optimizer, progress=False)
+        minimize(net, loss, image, steps=steps, optimizer=optimizer, progress=False)
 
     return run
 
