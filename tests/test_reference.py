@@ -43,6 +43,14 @@ def test_every_public_name_is_in_the_inventory(html):
     assert "course_lib.attribution.saliency" in inventory["py:function"]
 
 
+def test_a_docstring_leads_to_what_it_names(html):
+    """Into other rooms too: by a name alone, as `minimize`, and by the type of a parameter."""
+    text = (html / "reference" / "recipes.html").read_text()
+    assert 'href="preimage.html#course_lib.preimage.minimize"' in text
+    assert 'href="energy.html#course_lib.energy.Energy"' in text
+    assert "#course_lib.plotting.heat" not in (html / "reference" / "attribution.html").read_text()  # a parameter
+
+
 def names_used(tree):
     """{(room, name)}: what code takes from a room of the package, by an import or by `room.name`."""
     rooms, used = {}, set()  # what a room is called there -> the room

@@ -1,7 +1,7 @@
 """The reference: a page for each room of the package, which Sphinx fills from the docstrings.
 
 `pages()` are the book's pages, which `make book` writes. Public is what a room names in its `__all__`. The module is an
-extension of Sphinx as well, for one habit of these docstrings.
+extension of Sphinx as well: docstrings name functions as one speaks of them, `minimize` or `preimage.minimize`.
 """
 
 import dataclasses
@@ -9,11 +9,15 @@ import importlib
 import inspect
 import pkgutil
 import re
+from functools import cache
 from types import ModuleType
 from typing import Any
 
+from docutils.nodes import Element, TextElement
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.nodes import make_refnode
 
 PACKAGE = "course_lib"
 ROW = re.compile(r"^(\|\s*(?:\d+|-)\s*\|\s*)`(\w+)`(?=\s*\|)", re.MULTILINE)
@@ -100,9 +104,33 @@ def _constant(module: ModuleType, name: str) -> list[str]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """What Sphinx calls; before napoleon, which connects with 500."""
-    app.connect("autodoc-process-docstring", _keep_shape, priority=400)
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _keep_shape, priority=400)  # before napoleon, at 500
+    app.connect("missing-reference", _lead_to_entry)
     return {"parallel_read_safe": True}
+
+
+def _lead_to_entry(app: Sphinx, env: BuildEnvironment, node: Element, shown: TextElement) -> Element | None:
+    """A link to the one entry that a name can mean: `preimage.minimize`, the file that it comes from, or `minimize`
+    alone unless a parameter is called so."""
+    *path, name = node["reftarget"].split(".")
+    relative = path and path[0] != PACKAGE
+    ending = f".{node['reftarget']}" if relative else f".{name}"
+    entries = [
+        (page, anchor)
+        for full, _, what, page, anchor, _ in env.get_domain("py").get_objects()
+        if what in ("function", "class") and full.endswith(ending)
+    ]
+    if len(entries) != 1 or (not path and name in _parameters()):
+        return None
+    return make_refnode(app.builder, node["refdoc"], *entries[0], shown)
+
+
+@cache
+def _parameters() -> frozenset[str]:
+    """The names of all parameters of all public functions."""
+    things = [getattr(module, name) for room in rooms() for module in sections(room) for name in public(module)]
+    return frozenset(p for thing in filter(inspect.isroutine, things) for p in inspect.signature(thing).parameters)
 
 
 def _keep_shape(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
