@@ -97,7 +97,7 @@ def _definition(module: ModuleType, name: str) -> list[str]:
 def _constant(module: ModuleType, name: str) -> list[str]:
     value = getattr(module, name)
     lines = [f".. py:data:: {name}", f"   :type: {type(value).__name__}"]
-    if len(repr(value)) <= WIDEST and "\n" not in repr(value):
+    if isinstance(value, int | float | str) and len(repr(value)) <= WIDEST:
         lines.append(f"   :value: {value!r}")
     said = ModuleAnalyzer.for_module(module.__name__).find_attr_docs().get(("", name), [])
     return [*lines, "", *(f"   {line}" for line in said), ""]
