@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 from collections.abc import Callable
-from enum import Enum
 from typing import is_typeddict
 
 import pytest
@@ -97,17 +96,22 @@ def documented(docstring):
 
 
 def methods(thing):
-    """The public methods that a class defines itself."""
+    """The public methods that a class adds; one without a docstring does what the base's does."""
     own = {name: getattr(thing, name) for name in vars(thing) if not name.startswith("_")}
-    return {name: method for name, method in own.items() if inspect.isfunction(method) or inspect.ismethod(method)}
+    own = {name: method for name, method in own.items() if inspect.isfunction(method) or inspect.ismethod(method)}
+    return {name: m for name, m in own.items() if m.__doc__ or not any(hasattr(base, name) for base in thing.__bases__)}
 
 
 def parameters(thing):
     """The names that a caller may give: of a function or, for a class, of what makes one."""
     if is_typeddict(thing):
-        return set(thing.__annotations__)
-    if isinstance(thing, type) and (issubclass(thing, BaseException | Enum) or getattr(thing, "_is_protocol", False)):
-        return set()
+        options = [set(one.__annotations__) for _, _, one in PUBLIC if is_typeddict(one)]
+        mine = set(thing.__annotations__)
+        return mine - set().union(*(inherited for inherited in options if inherited < mine))
+    if isinstance(thing, type):
+        (maker, *_) = [base for base in thing.__mro__ if {"__init__", "__new__"} & set(vars(base))]
+        if not maker.__module__.startswith("course_lib."):
+            return set()
     return set(inspect.signature(thing).parameters) - {"self"}
 
 
