@@ -15,6 +15,7 @@ from course_lib import adversarial, attribution, world
 from course_lib.taps import Taps, receptive_field
 from tools import live
 
+pytestmark = pytest.mark.slow  # a browser runs the network
 LAYERS = [f"{kind}{i}" for i in range(1, 6) for kind in ("conv", "relu", "pool") if kind != "pool" or i in (1, 2, 5)]
 LAYERS += ["fc6", "relu6", "fc7", "relu7", "fc8"]
 
@@ -74,7 +75,7 @@ def in_browser(browser, written):
 
 
 @pytest.fixture(scope="module")
-def pictures(scenes):
+def images(scenes):
     """Four drawn scenes, noise, and the faint noise that leaves most units near their threshold."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(1, 3, 96, 96, generator=generator)
@@ -99,8 +100,8 @@ def test_the_weights_arrive_bit_for_bit(in_browser, coursenet, scenes):
     assert torch.equal(found, torch.cat([p.flatten() for p in coursenet.parameters()]))
 
 
-def test_every_layer_is_pytorchs(in_browser, coursenet, pictures):
-    for x in pictures.split(1):
+def test_every_layer_is_pytorchs(in_browser, coursenet, images):
+    for x in images.split(1):
         maps = in_browser("Object.entries(network.forward(x)).map(([k, m]) => [k, text(m.values)])", x)
         maps = {name: in_browser.decoded(text) for name, text in maps}
         assert list(maps) == ["input", *LAYERS]
@@ -110,24 +111,24 @@ def test_every_layer_is_pytorchs(in_browser, coursenet, pictures):
             assert deviation(maps[name], true[name].flatten()) < 1e-4, name
 
 
-def slope(net, x, label):
+def gradient(net, x, label):
     x = x.double().requires_grad_()
     (found,) = torch.autograd.grad(F.cross_entropy(net(x), torch.tensor([label])), x)
     return found
 
 
-def test_the_slope_is_pytorchs(in_browser, exact, pictures):
-    for x in pictures.split(1):
+def test_the_gradient_is_pytorchs(in_browser, exact, images):
+    for x in images.split(1):
         for label in (0, 7):
             found = in_browser.array("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
-            assert deviation(found, slope(exact, x, label).flatten()) < 1e-4
+            assert deviation(found, gradient(exact, x, label).flatten()) < 1e-4
 
 
-def test_the_slope_is_right_where_the_network_is_sure(in_browser, exact, scenes):
+def test_the_gradient_is_right_where_the_network_is_sure(in_browser, exact, scenes):
     x, label = scenes.images[:1], int(scenes.labels[0])
     assert exact(x.double()).softmax(1)[0, label] > 0.999
     found = in_browser.array("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
-    assert deviation(found, slope(exact, x, label).flatten()) < 1e-4
+    assert deviation(found, gradient(exact, x, label).flatten()) < 1e-4
 
 
 def test_a_push_is_a_fast_gradient_sign_step(in_browser, exact, scenes):
@@ -135,7 +136,7 @@ def test_a_push_is_a_fast_gradient_sign_step(in_browser, exact, scenes):
     expression = "live.signStep(x, live.crossEntropySlope(network, network.forward(x), label), epsilon).values"
     found = in_browser.array(expression, x, label=label, epsilon=epsilon).view_as(x)
     true = adversarial.fgsm(exact, x.double(), label, epsilon, anyway=True)
-    clear = slope(exact, x, label).abs() > 1e-4 * slope(exact, x, label).abs().max()
+    clear = gradient(exact, x, label).abs() > 1e-4 * gradient(exact, x, label).abs().max()
     assert clear.float().mean() > 0.9
     assert (found - true)[clear].abs().max() < 1e-6
     assert (found - x).abs().max() < epsilon + 1e-6 and 0 <= found.min() and found.max() <= 1
@@ -295,7 +296,7 @@ def test_without_a_brush_nothing_is_drawn(driven):
     assert driven.logits() == before
 
 
-def test_a_stroke_changes_the_answer_and_undo_takes_it_back(driven):
+def test_a_stroke_changes_the_scores_and_undo_takes_it_back(driven):
     driven.choose(0)
     before = driven.logits()
     driven.brush("black")
@@ -394,7 +395,7 @@ def test_the_slider_fools_the_network_as_fgsm_does(driven, coursenet, shown):
         pushed = coursenet(adversarial.fgsm(coursenet, images[3:4], 3, 4 / 255))[0]
     assert f"says {world.SHAPES[pushed.argmax()]}" in driven.part("pushed-text").text_content()
     assert "it said star" in driven.part("pushed-text").text_content()
-    # The package's slope is in single precision, which turns some signs where the network is as sure as here.
+    # The package's gradient is in single precision, which turns some signs where the network is as sure as here.
     assert np.allclose(driven.logits("pushed-scores"), pushed, atol=0.3)
     driven.page.get_by_role("radio", name="along random signs").check()
     driven.says("along random signs: the network says star", "pushed-text")

@@ -10,6 +10,7 @@ import yaml
 from project import repository
 from project.repository import BOOK, ROOT
 
+pytestmark = pytest.mark.slow  # a browser opens every page
 AXE = ROOT / "vendor" / "test" / "axe.min.js"
 TOC = yaml.safe_load((ROOT / BOOK / "_toc.yml").read_text())
 CHAPTERS = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
@@ -143,12 +144,12 @@ def test_the_tab_key_starts_at_the_skip_link_and_shows_where_it_is(page):
     assert [element for element, seen in stops if not seen] == []
 
 
-def test_every_picture_is_described(page):
-    pictures = page.evaluate("[...document.images].map(i => [i.getAttribute('alt') ?? '', i.getAttribute('src')])")
-    assert not [src for alt, src in pictures if not alt.strip() or re.search(r"\.(png|jpe?g|svg)$", alt)]
+def test_every_image_is_described(page):
+    images = page.evaluate("[...document.images].map(i => [i.getAttribute('alt') ?? '', i.getAttribute('src')])")
+    assert not [src for alt, src in images if not alt.strip() or re.search(r"\.(png|jpe?g|svg)$", alt)]
 
 
-def test_every_picture_is_loaded(page):
+def test_every_image_is_loaded(page):
     page.evaluate("[...document.images].forEach(i => i.loading = 'eager')")
     page.wait_for_function("[...document.images].every(i => i.complete)", timeout=10_000)
     assert page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)") == []
