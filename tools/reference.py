@@ -11,7 +11,7 @@ import pkgutil
 import re
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, is_typeddict
 
 from docutils.nodes import Element, TextElement
 from sphinx.application import Sphinx
@@ -40,8 +40,9 @@ def sections(room: str) -> list[ModuleType]:
 
 
 def public(module: ModuleType) -> list[str]:
-    """The names that a module offers."""
-    return sorted(getattr(module, "__all__", ()) or filter(lambda name: _is_made_in(module, name), vars(module)))
+    """The names that a module offers; what goes with them, errors and options, last."""
+    names = getattr(module, "__all__", ()) or filter(lambda name: _is_made_in(module, name), vars(module))
+    return sorted(names, key=lambda name: (_is_beside(getattr(module, name)), name.casefold()))
 
 
 def is_definition(thing: object) -> bool:
@@ -146,6 +147,10 @@ def _is_made_in(module: ModuleType, name: str) -> bool:
     thing = getattr(module, name)
     here = getattr(thing, "__module__", "") or ""
     return is_definition(thing) and not name.startswith("_") and f"{here}.".startswith(f"{module.__name__}.")
+
+
+def _is_beside(thing: object) -> bool:
+    return is_typeddict(thing) or (inspect.isclass(thing) and issubclass(thing, BaseException))
 
 
 def _docstring(module: ModuleType) -> str:
