@@ -74,14 +74,14 @@ def _section(module: ModuleType) -> list[str]:
     names = public(module)
     others = [name for name in names if is_definition(getattr(module, name))]
     constants = [name for name in names if name not in others]
-    lines = [f".. py:module:: {module.__name__}", ""]
+    lines = [f".. automodule:: {module.__name__}", ""]
     if others:
         lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in others), ""]
     for name in others:
         lines += _definition(module, name)
     for name in constants:
         lines += _constant(module, name)
-    return [_docstring(module), "", "```{eval-rst}", *lines, "```", ""]
+    return ["```{eval-rst}", *lines, "```", ""]
 
 
 def _definition(module: ModuleType, name: str) -> list[str]:
