@@ -1,25 +1,24 @@
-"""Pages, tables and files of the results. All of a student's text is shown as text, and no page runs any script."""
+"""Pages, tables and files of the results. All of a student's text is escaped, and no page runs any script."""
 
 import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from course_lib.errors import require
 from course_lib.grading.collect import Submission
 from course_lib.grading.grade import Result, Run, write
+from course_lib.grading.question import Written
 from course_lib.grading.similar import Pair, similar
 
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;"
-    "vertical-align:top}td.number,th.number{text-align:right;white-space:nowrap}.lost{color:#8a1c1c}"
-    "img{max-width:100%;display:block;margin:1rem 0}pre{white-space:pre-wrap;font:inherit;margin:0}"
-    ".answers{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem}"
-    ".answers section{border:1px solid #ddd;padding:.6rem}h3{margin:0 0 .4rem;font-size:1rem}"
+PAGES = Environment(
+    loader=PackageLoader("course_lib.grading"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
 )
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 COLUMNS = ("student", "question", "points", "comment")
 
 Points = dict[tuple[str, str], tuple[str, str]]  # (student, written question) -> what the instructor typed
@@ -28,14 +27,19 @@ Points = dict[tuple[str, str], tuple[str, str]]  # (student, written question) -
 def report(run: Run, submissions: Mapping[str, Submission], results: Mapping[str, Sequence[Result]]) -> None:
     """Write gradebook.csv, written.csv, similar.csv, index.html, written.html, reports/ and gradescope/.
 
-    Points and comments in written.csv stay as they were typed. Raises ValueError for points there that are no number
-    or outside what the question has.
+    Points and comments that an instructor typed into written.csv are kept.
+
+    Args:
+        run: The run that was graded; the files go to its folder.
+        submissions: The run's submissions, by slug.
+        results: For each slug, one result for each question that is graded by code, in the order of the assignment.
+
+    Raises:
+        ValueError: written.csv lacks a column, or holds points that are no number or outside the question's range.
     """
     typed = read_written(run)
-    by_student = {submission.student: slug for slug, submission in submissions.items()}
     for slug, found in results.items():
-        page = student_page(run, submissions[slug], found, typed)
-        write(run.out / "reports" / f"{slug}.html", page)
+        write(run.out / "reports" / f"{slug}.html", student_page(run, submissions[slug], found, typed))
         shown = json.dumps(gradescope(run, submissions[slug], found, typed), indent=1)
         write(run.out / "gradescope" / slug / "results.json", shown)
     pairs = similar({one.student: "\n".join(text for text, mark in one.notebook.code if mark)
@@ -45,20 +49,28 @@ def report(run: Run, submissions: Mapping[str, Submission], results: Mapping[str
     rows = [(p.first, p.second, f"{p.written:.2f}", f"{p.renamed:.2f}") for p in pairs]
     write(run.out / "similar.csv", table([("first", "second", "as written", "names made equal"), *rows]))
     write(run.out / "written.html", written_page(run, submissions, typed))
-    write(run.out / "index.html", index(run, submissions, results, typed, pairs, by_student))
+    write(run.out / "index.html", index(run, submissions, results, typed, pairs))
 
 
 # ---------------------------------------------------------------- tables
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:
-    """Rows as CSV, in which no cell is a formula."""
+    """Rows as CSV, in which no cell is a formula.
+
+    Args:
+        rows: The header and the rows; floats are written without trailing zeros.
+
+    Returns:
+        The text of the file. A cell that a spreadsheet would compute begins with an apostrophe.
+    """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([[_cell(value) for value in row] for row in rows])
     return text.getvalue()
 
 
 def _cell(value: object) -> str:
+    """A cell's text; what a spreadsheet would take for a formula begins with an apostrophe."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
@@ -69,7 +81,17 @@ def _typed(cell: str) -> str:
 
 
 def read_written(run: Run) -> Points:
-    """What the instructor typed into written.csv, by student and question."""
+    """What the instructor typed into written.csv.
+
+    Args:
+        run: The run, whose folder holds the file.
+
+    Returns:
+        {(student, question): (points, comment)}, as text, "" where nothing was typed; empty without a file.
+
+    Raises:
+        ValueError: A column is missing, or points are no number or outside the question's range; names the line.
+    """
     file = run.out / "written.csv"
     if not file.exists():
         return {}
@@ -96,38 +118,97 @@ def read_written(run: Run) -> Points:
 
 
 def written_table(run: Run, submissions: Mapping[str, Submission], typed: Points) -> str:
+    """The text of written.csv: one row for each student and written question, with what was typed so far.
+
+    Args:
+        run: The run that was graded.
+        submissions: The run's submissions, by slug.
+        typed: What `read_written` gives. Rows of students who handed in nothing this time are kept.
+
+    Returns:
+        CSV with the columns student, question, points, comment.
+    """
     students = sorted(submission.student for submission in submissions.values())
     wanted = [(student, question.name) for student in students for question in run.assignment.written]
-    kept = [key for key in typed if key not in set(wanted)]  # of students who are not among these submissions
+    kept = [key for key in typed if key not in set(wanted)]
     return table([COLUMNS, *[(*key, *typed.get(key, ("", ""))) for key in [*wanted, *kept]]])
 
 
 def written_points(run: Run, student: str, typed: Points) -> list[float | None]:
-    """The points of each written question, None where there are none yet."""
-    found = [typed.get((student, question.name), ("", ""))[0] for question in run.assignment.written]
+    """The points of a student's written answers.
+
+    Args:
+        run: The run that was graded.
+        student: The student's name.
+        typed: What `read_written` gives.
+
+    Returns:
+        One entry for each written question, None where there are no points yet.
+    """
+    found = [_typed_points(typed, student, question)[0] for question in run.assignment.written]
     return [float(points) if points else None for points in found]
 
 
+def _typed_points(typed: Points, student: str, question: Written) -> tuple[str, str]:
+    """Points and comment of one written answer, both "" where nothing was typed."""
+    return typed.get((student, question.name), ("", ""))
+
+
 def total(run: Run, student: str, found: Sequence[Result], typed: Points) -> float:
+    """A student's points in all.
+
+    Args:
+        run: The run that was graded.
+        student: The student's name.
+        found: The results of the student's questions that are graded by code.
+        typed: What `read_written` gives.
+
+    Returns:
+        The sum of both; a written answer without points counts 0.
+    """
     return sum(result.points for result in found) + sum(points or 0 for points in written_points(run, student, typed))
 
 
 def gradebook(
     run: Run, submissions: Mapping[str, Submission], results: Mapping[str, Sequence[Result]], typed: Points
 ) -> str:
+    """The text of gradebook.csv: one row for each student.
+
+    Args:
+        run: The run that was graded.
+        submissions: The run's submissions, by slug.
+        results: For each slug, one result for each question that is graded by code.
+        typed: What `read_written` gives.
+
+    Returns:
+        CSV with the columns student, total, one for each question, and remarks, sorted by student.
+    """
     rows: list[Sequence[object]] = [
         ("student", "total", *(question.name for question in run.assignment.asked), "remarks")
     ]
-    for slug in sorted(results, key=lambda slug: submissions[slug].student):
-        student, found = submissions[slug].student, results[slug]
+    for student, found in _by_student(submissions, results):
         written = ["" if points is None else float(points) for points in written_points(run, student, typed)]
         points = [result.points for result in found]
         rows.append((student, total(run, student, found, typed), *points, *written, remarks(found)))
     return table(rows)
 
 
+def _by_student(
+    submissions: Mapping[str, Submission], results: Mapping[str, Sequence[Result]]
+) -> list[tuple[str, Sequence[Result]]]:
+    """Each student's name and results, sorted by name."""
+    return sorted(((submissions[slug].student, found) for slug, found in results.items()), key=lambda row: row[0])
+
+
 def remarks(found: Sequence[Result]) -> str:
-    """What an instructor should look at: every question that was not graded as usual."""
+    """What an instructor should look at: every question that was not graded as usual.
+
+    Args:
+        found: The results of one student.
+
+    Returns:
+        One line; "" where every question was graded or left unanswered.
+    """
     unusual = [result for result in found if result.status not in ("graded", "unanswered")]
     if unusual and all(result.status == "malformed" for result in unusual):
         return f"malformed: {unusual[0].parts[0].said}"
@@ -135,7 +216,19 @@ def remarks(found: Sequence[Result]) -> str:
 
 
 def gradescope(run: Run, submission: Submission, found: Sequence[Result], typed: Points) -> dict[str, object]:
-    """What Gradescope shows: https://gradescope-autograders.readthedocs.io, "results.json"."""
+    """A student's results in the form that Gradescope shows.
+
+    Args:
+        run: The run that was graded.
+        submission: What the student handed in.
+        found: The results of the student's questions that are graded by code.
+        typed: What `read_written` gives; a written answer without points is left out.
+
+    Returns:
+        The content of results.json: the score, and a test for each part and each written answer.
+
+    Source: https://gradescope-autograders.readthedocs.io, "results.json". Deviation: none.
+    """
     tests: list[dict[str, object]] = [
         {
             "name": f"{result.question}: {part.name}",
@@ -149,7 +242,7 @@ def gradescope(run: Run, submission: Submission, found: Sequence[Result], typed:
         for part in result.parts
     ]
     for question in run.assignment.written:
-        points, comment = typed.get((submission.student, question.name), ("", ""))
+        points, comment = _typed_points(typed, submission.student, question)
         if points:
             about = {"name": question.name, "score": float(points), "max_score": question.points}
             tests.append({**about, "output": comment, "output_format": "text"})
@@ -159,57 +252,55 @@ def gradescope(run: Run, submission: Submission, found: Sequence[Result], typed:
 # ---------------------------------------------------------------- pages
 
 
-def _page(title: str, body: str) -> str:
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
-        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
-    )
-
-
 def student_page(run: Run, submission: Submission, found: Sequence[Result], typed: Points) -> str:
-    """A student's report: the points of each part, why they were lost, and the figures that were handed in."""
-    rows = []
-    for result in found:
-        for i, part in enumerate(result.parts):
-            name = f'<th scope="row" rowspan="{len(result.parts)}">{escape(result.question)}</th>' if i == 0 else ""
-            rows.append(
-                f'<tr>{name}<td>{escape(part.name)}</td><td class="number">{part.points:g} / {part.of:g}</td>'
-                f'<td class="lost">{escape(part.said)}</td></tr>'
-            )
-    for question in run.assignment.written:
-        points, comment = typed.get((submission.student, question.name), ("", ""))
-        rows.append(
-            f'<tr><th scope="row">{escape(question.name)}</th><td>written</td><td class="number">'
-            f"{escape(points or 'to be read')} / {question.points:g}</td><td>{escape(comment)}</td></tr>"
-        )
-    figures = "".join(
-        f'<img alt="Figure {i} of the notebook, as it was handed in" src="data:{kind};base64,{data}">'
-        for i, (kind, data) in enumerate(submission.notebook.figures, start=1)
-    )
-    return _page(
-        f"{run.assignment.title}: {submission.student}",
-        f"<p>{escape(submission.file)}</p><p><strong>{total(run, submission.student, found, typed):g}</strong> of "
-        f"{sum(run.assignment.points.values()):g} points.</p><table><thead><tr><th>question</th><th>part</th>"
-        f'<th class="number">points</th><th>why points were lost</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>" + (f"<h2>Figures</h2>{figures}" if figures else ""),
+    """A student's report: the points of each part, why they were lost, and the figures that were handed in.
+
+    Args:
+        run: The run that was graded.
+        submission: What the student handed in.
+        found: The results of the student's questions that are graded by code.
+        typed: What `read_written` gives.
+
+    Returns:
+        A page of HTML, all text escaped.
+    """
+    return PAGES.get_template("student.html").render(
+        assignment=run.assignment,
+        submission=submission,
+        total=total(run, submission.student, found, typed),
+        most=sum(run.assignment.points.values()),
+        results=found,
+        written=[
+            (question, *_typed_points(typed, submission.student, question)) for question in run.assignment.written
+        ],
     )
 
 
 def written_page(run: Run, submissions: Mapping[str, Submission], typed: Points) -> str:
-    """All written answers, question by question, side by side."""
-    body = ["<p>Type points and comments into <code>written.csv</code>, and run the same command again.</p>"]
-    for question in run.assignment.written:
-        body.append(f"<h2>{escape(question.name)}, {question.points:g} points</h2><p>{escape(question.rubric)}</p>")
-        body.append('<div class="answers">')
-        for submission in sorted(submissions.values(), key=lambda one: one.student):
-            points = typed.get((submission.student, question.name), ("", ""))[0]
-            text = submission.notebook.written.get(question.name, "(no answer)")
-            head = escape(submission.student) + (f": {escape(points)}" if points else "")
-            body.append(f"<section><h3>{head}</h3><pre>{escape(text)}</pre></section>")
-        body.append("</div>")
-    return _page(f"{run.assignment.title}: written answers", "".join(body))
+    """All written answers, question by question, side by side.
+
+    Args:
+        run: The run that was graded.
+        submissions: The run's submissions, by slug.
+        typed: What `read_written` gives.
+
+    Returns:
+        A page of HTML, all text escaped.
+    """
+    handed_in = sorted(submissions.values(), key=lambda submission: submission.student)
+
+    def answers(question: Written) -> list[tuple[str, str, str]]:
+        return [
+            (
+                one.student,
+                _typed_points(typed, one.student, question)[0],
+                one.notebook.written.get(question.name, "(no answer)"),
+            )
+            for one in handed_in
+        ]
+
+    questions = [(question, answers(question)) for question in run.assignment.written]
+    return PAGES.get_template("written.html").render(assignment=run.assignment, questions=questions)
 
 
 def index(
@@ -218,31 +309,25 @@ def index(
     results: Mapping[str, Sequence[Result]],
     typed: Points,
     pairs: Sequence[Pair],
-    by_student: Mapping[str, str],
 ) -> str:
-    """The class at a glance, with links to the reports, and the pairs that resemble each other."""
-    names = "".join(f'<th class="number">{escape(q.name)}</th>' for q in run.assignment.questions)
-    rows = []
-    for slug in sorted(results, key=lambda slug: submissions[slug].student):
-        student, found = submissions[slug].student, results[slug]
-        points = "".join(f'<td class="number">{result.points:g}</td>' for result in found)
-        rows.append(
-            f'<tr><th scope="row"><a href="reports/{slug}.html">{escape(student)}</a></th>'
-            f'<td class="number">{total(run, student, found, typed):g}</td>{points}'
-            f'<td class="lost">{escape(remarks(found))}</td></tr>'
-        )
-    alike = "".join(
-        f'<tr><td><a href="reports/{by_student[pair.first]}.html">{escape(pair.first)}</a></td>'
-        f'<td><a href="reports/{by_student[pair.second]}.html">{escape(pair.second)}</a></td>'
-        f'<td class="number">{pair.written:.2f}</td><td class="number">{pair.renamed:.2f}</td></tr>'
-        for pair in pairs
-    )
-    return _page(
-        f"{run.assignment.title}: {len(results)} submissions",
-        '<p><a href="written.html">Written answers</a></p><table><thead><tr><th>student</th>'
-        f'<th class="number">total</th>{names}<th>remarks</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
-        "<h2>Alike</h2><p>Cosine of TF-IDF over runs of four tokens. Short right answers are alike anyway: read them "
-        "before you think anything.</p><table><thead><tr><th>student</th><th>student</th>"
-        '<th class="number">as written</th><th class="number">names made equal</th></tr></thead>'
-        f"<tbody>{alike}</tbody></table>",
+    """The class at a glance, with links to the reports, and the pairs that resemble each other.
+
+    Args:
+        run: The run that was graded.
+        submissions: The run's submissions, by slug.
+        results: For each slug, one result for each question that is graded by code.
+        typed: What `read_written` gives.
+        pairs: What `similar.similar` gives.
+
+    Returns:
+        A page of HTML, all text escaped.
+    """
+    return PAGES.get_template("index.html").render(
+        assignment=run.assignment,
+        rows=[
+            (student, total(run, student, found, typed), found, remarks(found))
+            for student, found in _by_student(submissions, results)
+        ],
+        pairs=pairs,
+        slugs={submission.student: slug for slug, submission in submissions.items()},
     )
