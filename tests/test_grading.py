@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -609,6 +610,53 @@ def test_the_pages_show_text_as_text_and_the_students_figures(graded):
     assert "It looks as if" in "".join(pages.values())
     for text in [*pages.values(), written, (out / "index.html").read_text()]:
         assert "http" not in text.replace("http-equiv", "")
+
+
+MARKUP = "<script>alert('1')</script> & \"co\""
+
+
+class Page(HTMLParser):
+    """The tags and the text of a page, as a browser reads it."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = set(), ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_markup_of_a_student_arrives_as_text_on_every_page(tmp_path):
+    """The student's name, the file's, an error message, a written answer, and the instructor's comment."""
+    assignment = question.assignment(KEY)
+    code = (("import torch\nprint(torch.ones(1) + torch.zeros(1))", "a2.overlap"),)
+    read = notebook.Notebook(code, dict.fromkeys(("a2.logit", "a2.which_map"), MARKUP))
+    submissions = [collect.Submission(name, f"{MARKUP}.ipynb", "0", read) for name in (MARKUP, "twin")]
+    parts = (grade.PartResult(MARKUP, 0.0, 1.0, MARKUP),)
+    found = [grade.Result(asked.name, "malformed", parts) for asked in assignment.questions]
+    run = grade.Run(tmp_path, assignment, 1)
+    by_slug = {submission.slug: submission for submission in submissions}
+    (tmp_path / "written.csv").write_text(
+        report.table([report.COLUMNS, *((name, "a2.logit", 3, MARKUP) for name in (MARKUP, "twin"))])
+    )
+    report.report(run, by_slug, dict.fromkeys(by_slug, found))
+    counts = {}
+    for file in tmp_path.rglob("*.html"):
+        page = Page(file.read_text())
+        assert "script" not in page.tags
+        counts[file.relative_to(tmp_path).as_posix()] = page.text.count(MARKUP)
+    answers, asked = len(assignment.written), len(assignment.questions)
+    assert counts == {
+        "index.html": 1 + 2 + 1,  # the name, two remarks, and the pair that resembles each other
+        "written.html": answers + 2 * answers,  # the name, and both students' answers
+        f"reports/{submissions[0].slug}.html": 2 + 1 + 2 * asked + 1,  # name twice, file, part and why, comment
+        f"reports/{submissions[1].slug}.html": 1 + 2 * asked + 1,
+    }
 
 
 def test_gradescope_gets_its_file(graded):
