@@ -18,7 +18,7 @@ from typing import Any
 from bench.measuring import seconds
 from bench.rows import Row, duration, show
 from course_lib.grading import grade, question
-from tests.attacks import notebooks
+from project import submissions
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "a2"
@@ -30,21 +30,21 @@ def fill(folder: Path, count: int) -> None:
     """Of ten submissions, four are right, one is empty, four are wrong in known ways, and one is hostile."""
     asked = question.assignment(KEY)
     wrong = [
-        {one.name: notebooks.mistaken(one, one.mistakes[i % len(one.mistakes)]) for one in asked.questions}
+        {one.name: submissions.mistaken(one, one.mistakes[i % len(one.mistakes)]) for one in asked.questions}
         for i in range(4)
     ]
-    attacks = [book for _, book in notebooks.attack_books(KEY).values()]
+    attacks = [book for _, book in submissions.attack_books(KEY).values()]
     for i in range(count):
-        kind = i % 10
-        if kind < 4:
-            book = notebooks.solution(KEY)
-        elif kind == 4:
-            book = notebooks.stub(KEY)
-        elif kind < 9:
-            book = notebooks.handed_in(KEY, wrong[kind - 5])
+        turn = i % 10
+        if turn < 4:
+            book = submissions.solution(KEY)
+        elif turn == 4:
+            book = submissions.stub(KEY)
+        elif turn < 9:
+            book = submissions.handed_in(KEY, wrong[turn - 5])
         else:
             book = attacks[i // 10 % len(attacks)]
-        (folder / f"student{i:03d}_{i}_{i}_a2_pixels.ipynb").write_bytes(notebooks.bytes_of(book))
+        (folder / f"student{i:03d}_{i}_{i}_a2_pixels.ipynb").write_bytes(submissions.bytes_of(book))
 
 
 def command(folder: Path, out: Path) -> list[str]:
@@ -72,8 +72,8 @@ def killed(folder: Path, out: Path, half: int) -> int:
 
 
 def rows(count: int = 200) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as place:
-        folder, whole, cut = Path(place, "class"), Path(place, "whole"), Path(place, "cut")
+    with tempfile.TemporaryDirectory() as parent:
+        folder, whole, cut = Path(parent, "class"), Path(parent, "whole"), Path(parent, "cut")
         folder.mkdir()
         fill(folder, count)
         for out in (whole, cut):

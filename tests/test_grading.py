@@ -20,7 +20,7 @@ import torch
 from course_lib import grading
 from course_lib.grading import collect, compare, grade, notebook, plain, question, release, report, sandbox, similar
 from course_lib.grading.__main__ import main
-from tests.attacks import notebooks
+from project import submissions
 
 KEY = "a2"
 ROOT = Path(__file__).resolve().parent.parent
@@ -450,7 +450,7 @@ def test_marks_that_do_not_match_are_refused(text):
 
 
 def test_a_notebook_that_misses_a_question_is_refused():
-    solution = notebooks.solution(KEY)
+    solution = submissions.solution(KEY)
     solution["cells"] = [cell for cell in solution["cells"] if "# answer: a2.overlap" not in "".join(cell["source"])]
     with pytest.raises(ValueError, match="do not agree on a2.overlap"):
         release.check_solution(solution, KEY)
@@ -459,7 +459,7 @@ def test_a_notebook_that_misses_a_question_is_refused():
 def test_a_stale_notebook_is_found(tmp_path):
     folder = tmp_path / "assignments" / "a2_pixels"
     folder.mkdir(parents=True)
-    (folder / "solution.ipynb").write_text(json.dumps(notebooks.solution(KEY)))
+    (folder / "solution.ipynb").write_text(json.dumps(submissions.solution(KEY)))
     assert release.release(folder.parent, "https://x", write=False) == [folder / "a2_pixels.ipynb"]
     assert release.release(folder.parent, "https://x") == [folder / "a2_pixels.ipynb"]
     assert release.release(folder.parent, "https://x", write=False) == []
@@ -547,10 +547,10 @@ def some(folder, count):
     """Right, empty and wrong submissions in turn."""
     folder.mkdir(exist_ok=True)
     asked = question.assignment(KEY)
-    wrong = {one.name: notebooks.mistaken(one, one.mistakes[0]) for one in asked.questions}
-    books = [notebooks.solution(KEY), notebooks.stub(KEY), notebooks.handed_in(KEY, wrong)]
+    wrong = {one.name: submissions.mistaken(one, one.mistakes[0]) for one in asked.questions}
+    books = [submissions.solution(KEY), submissions.stub(KEY), submissions.handed_in(KEY, wrong)]
     for i in range(count):
-        (folder / f"student{i:02d}.ipynb").write_bytes(notebooks.bytes_of(books[i % 3]))
+        (folder / f"student{i:02d}.ipynb").write_bytes(submissions.bytes_of(books[i % 3]))
 
 
 def command(folder, out, *more):
@@ -636,11 +636,11 @@ def test_markup_of_a_student_arrives_as_text_on_every_page(tmp_path):
     assignment = question.assignment(KEY)
     code = (("import torch\nprint(torch.ones(1) + torch.zeros(1))", "a2.overlap"),)
     read = notebook.Notebook(code, dict.fromkeys(("a2.logit", "a2.which_map"), MARKUP))
-    submissions = [collect.Submission(name, f"{MARKUP}.ipynb", "0", read) for name in (MARKUP, "twin")]
+    class_ = [collect.Submission(name, f"{MARKUP}.ipynb", "0", read) for name in (MARKUP, "twin")]
     parts = (grade.PartResult(MARKUP, 0.0, 1.0, MARKUP),)
     found = [grade.Result(asked.name, "malformed", parts) for asked in assignment.questions]
     run = grade.Run(tmp_path, assignment, 1)
-    by_slug = {submission.slug: submission for submission in submissions}
+    by_slug = {submission.slug: submission for submission in class_}
     (tmp_path / "written.csv").write_text(
         report.table([report.COLUMNS, *((name, "a2.logit", 3, MARKUP) for name in (MARKUP, "twin"))])
     )
@@ -654,8 +654,8 @@ def test_markup_of_a_student_arrives_as_text_on_every_page(tmp_path):
     assert counts == {
         "index.html": 1 + 2 + 1,  # the name, two remarks, and the pair that resembles each other
         "written.html": answers + 2 * answers,  # the name, and both students' answers
-        f"reports/{submissions[0].slug}.html": 2 + 1 + 2 * asked + 1,  # name twice, file, part and why, comment
-        f"reports/{submissions[1].slug}.html": 1 + 2 * asked + 1,
+        f"reports/{class_[0].slug}.html": 2 + 1 + 2 * asked + 1,  # name twice, file, part and why, comment
+        f"reports/{class_[1].slug}.html": 1 + 2 * asked + 1,
     }
 
 
@@ -718,12 +718,12 @@ def test_who_hands_in_again_is_graded_again(graded, tmp_path):
     """And a result whose file was damaged counts as none."""
     folder, out = tmp_path / "class", tmp_path / "out"
     some(folder, 2)
-    run, submissions, _ = grade.grade(folder, out, KEY)
-    (folder / "student01.ipynb").write_bytes(notebooks.bytes_of(notebooks.solution(KEY)))
-    first = next(one for one in submissions.values() if one.student == "student00")
+    run, by_slug, _ = grade.grade(folder, out, KEY)
+    (folder / "student01.ipynb").write_bytes(submissions.bytes_of(submissions.solution(KEY)))
+    first = next(one for one in by_slug.values() if one.student == "student00")
     run.path(first, "a2.overlap").write_text('{"sha256": ')
-    _, submissions, found = grade.grade(folder, out, KEY)
-    assert {submissions[slug].student: sum(r.points for r in each) for slug, each in found.items()} == {
+    _, by_slug, found = grade.grade(folder, out, KEY)
+    assert {by_slug[slug].student: sum(r.points for r in each) for slug, each in found.items()} == {
         "student00": 85,
         "student01": 85,
     }
@@ -776,7 +776,7 @@ def test_the_same_command_runs_on_a_dask_cluster(sandboxed, tmp_path):
 
 
 def test_renamed_code_is_equal_only_where_names_are_made_equal():
-    first = notebooks._stored(KEY, "solution")
+    first = submissions.stored(KEY, "solution")
     code = "\n".join("".join(c["source"]) for c in json.loads(first)["cells"] if c["cell_type"] == "code")
     code = code.replace("%pip", "# pip")
     renamed = code.replace("slope", "steepness").replace("covered", "hidden").replace("hottest", "hot")

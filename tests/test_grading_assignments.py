@@ -9,8 +9,7 @@ import pytest
 
 from course_lib.grading import grade, question
 from course_lib.grading.release import check_solution, release
-from project import pretrained, repository
-from tests.attacks import notebooks
+from project import pretrained, repository, submissions
 
 KEYS = question.keys()
 FOLDER = repository.ROOT / "assignments"
@@ -53,7 +52,7 @@ def test_each_question_knows_three_mistakes_or_more(asked):
 
 
 def test_the_solution_begins_like_a_chapter_and_stores_no_outputs(asked):
-    solution = notebooks.solution(asked.key)
+    solution = submissions.solution(asked.key)
     first = code_cells(solution)[0]
     assert "".join(first["source"]) == repository.first_cell()
     assert first["metadata"]["tags"] == ["remove-cell"]
@@ -62,7 +61,7 @@ def test_the_solution_begins_like_a_chapter_and_stores_no_outputs(asked):
 
 
 def test_the_students_notebook_holds_no_solution(asked):
-    text = json.dumps(notebooks.stub(asked.key))
+    text = json.dumps(submissions.stub(asked.key))
     assert "SOLUTION" not in text
     assert text.count("your code here") >= len(asked.questions)
     assert text.count("Your answer here") == len(asked.written)
@@ -72,7 +71,7 @@ def test_the_students_notebook_holds_no_solution(asked):
 def test_the_solution_runs_from_top_to_bottom_and_every_check_says_right(asked):
     matplotlib.use("agg")
     space, said = {"__name__": "__main__"}, io.StringIO()
-    for cell in code_cells(notebooks.solution(asked.key))[1:]:
+    for cell in code_cells(submissions.solution(asked.key))[1:]:
         tags = cell["metadata"].get("tags", [])
         if pretrained.TAG in tags and not pretrained.weights_file().exists():
             continue
@@ -89,14 +88,16 @@ def test_the_solution_runs_from_top_to_bottom_and_every_check_says_right(asked):
 def results(asked, tmp_path_factory):
     """{student: {question: result}} of the solution, the stub, and notebooks that hold one mistake a question."""
     folder = tmp_path_factory.mktemp(asked.key)
-    books = {"solution": notebooks.solution(asked.key), "stub": notebooks.stub(asked.key)}
+    books = {"solution": submissions.solution(asked.key), "stub": submissions.stub(asked.key)}
     for i in range(max(len(one.mistakes) for one in asked.questions)):
-        wrong = {one.name: notebooks.mistaken(one, one.mistakes[i]) for one in asked.questions if i < len(one.mistakes)}
-        books[f"mistake{i}"] = notebooks.handed_in(asked.key, wrong, notebooks.solution)
+        wrong = {
+            one.name: submissions.mistaken(one, one.mistakes[i]) for one in asked.questions if i < len(one.mistakes)
+        }
+        books[f"mistake{i}"] = submissions.handed_in(asked.key, wrong, submissions.solution)
     for name, book in books.items():
-        (folder / f"{name}.ipynb").write_bytes(notebooks.bytes_of(book))
-    _, submissions, found = grade.grade(folder, folder / "grades", asked.key)
-    return {submissions[slug].student: {one.question: one for one in each} for slug, each in found.items()}
+        (folder / f"{name}.ipynb").write_bytes(submissions.bytes_of(book))
+    _, by_slug, found = grade.grade(folder, folder / "grades", asked.key)
+    return {by_slug[slug].student: {one.question: one for one in each} for slug, each in found.items()}
 
 
 def test_the_solution_gets_full_marks(asked, results):

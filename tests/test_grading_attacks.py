@@ -8,10 +8,10 @@ import time
 import pytest
 
 from course_lib.grading import grade, question, report
-from tests.attacks import notebooks
+from project import submissions
 
 KEY = "a2"
-BOOKS = notebooks.attack_books(KEY)
+BOOKS = submissions.attack_books(KEY)
 CASES = [(name, asked, attack) for name, (chosen, _) in BOOKS.items() for asked, attack in chosen.items()]
 BESIDE = "a good neighbour"
 
@@ -34,15 +34,15 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("submissions")
     out = tmp_path_factory.mktemp("grades")
     for name, (_, book) in BOOKS.items():
-        (folder / f"{name}.ipynb").write_bytes(notebooks.bytes_of(book))
-    (folder / f"{BESIDE}.ipynb").write_bytes(notebooks.bytes_of(notebooks.solution(KEY)))
+        (folder / f"{name}.ipynb").write_bytes(submissions.bytes_of(book))
+    (folder / f"{BESIDE}.ipynb").write_bytes(submissions.bytes_of(submissions.solution(KEY)))
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(question, "assignment", impatient)
-        made, submissions, found = grade.grade(folder, out, KEY)
-        report.report(made, submissions, found)
+        made, by_slug, found = grade.grade(folder, out, KEY)
+        report.report(made, by_slug, found)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
-    return out, {submissions[slug].student: {one.question: one for one in each} for slug, each in found.items()}
+    return out, {by_slug[slug].student: {one.question: one for one in each} for slug, each in found.items()}
 
 
 @pytest.mark.parametrize(("name", "asked", "attack"), CASES, ids=[attack for _, _, attack in CASES])
@@ -50,7 +50,7 @@ def test_an_attack_scores_nothing_and_is_reported_as_what_it_was(name, asked, at
     result = run[1][name][asked]
     assert result.points == 0
     said = " | ".join(part.said for part in result.parts)
-    assert notebooks.says(said, attack), said
+    assert submissions.says(said, attack), said
 
 
 def test_the_neighbour_gets_full_marks(run):

@@ -32,7 +32,7 @@ def _release(check: bool) -> None:
     from course_lib.grading.release import release
 
     try:
-        from tools import repository
+        from project import repository
     except ImportError:
         raise FileNotFoundError("release needs the course's repository: run it in its folder") from None
     owner_and_name = repository.URL.removeprefix("https://github.com/")

@@ -4,31 +4,75 @@ import copy
 import inspect
 import json
 import re
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from course_lib.grading import notebook, question
 from course_lib.grading.question import Mistake, Question
 
-ASSIGNMENTS = Path(__file__).resolve().parent.parent.parent / "assignments"
+Book = dict[str, Any]  # a notebook as its JSON
+
+ASSIGNMENTS = Path(__file__).resolve().parent.parent / "assignments"
 
 
 @cache
-def _stored(key, name):
+def stored(key: str, name: str) -> str:
+    """The text of a notebook of the assignment "a2"; "" is the one that students get.
+
+    Args:
+        key: The assignment, "a2".
+        name: The file's name without its suffix; "" is the folder's own name.
+
+    Returns:
+        The notebook's JSON.
+    """
     (folder,) = ASSIGNMENTS.glob(f"{key}_*")
     return (folder / f"{name or folder.name}.ipynb").read_text(encoding="utf-8")
 
 
-def solution(key):
-    return json.loads(_stored(key, "solution"))
+def solution(key: str) -> Book:
+    """The assignment's solution.
+
+    Args:
+        key: The assignment, "a2".
+
+    Returns:
+        A notebook of its own, to change at will.
+    """
+    return _book(stored(key, "solution"))
 
 
-def stub(key):
-    return json.loads(_stored(key, ""))
+def stub(key: str) -> Book:
+    """The notebook that students get, with no answers.
+
+    Args:
+        key: The assignment, "a2".
+
+    Returns:
+        A notebook of its own, to change at will.
+    """
+    return _book(stored(key, ""))
 
 
-def handed_in(key, answers, base=stub):
-    """A notebook with these cells, {question: text}, in place of its own ones."""
+def _book(text: str) -> Book:
+    """The notebook that this JSON holds."""
+    book: Book = json.loads(text)
+    return book
+
+
+def handed_in(key: str, answers: Mapping[str, str], base: Callable[[str], Book] = stub) -> Book:
+    """A notebook whose answer cells are replaced.
+
+    Args:
+        key: The assignment, "a2".
+        answers: {question: text of its cell}.
+        base: Makes the notebook that the other cells come from.
+
+    Returns:
+        A notebook.
+    """
     book = copy.deepcopy(base(key))
     for cell in book["cells"]:
         found = notebook.MARKS["code"].match("".join(cell["source"])) if cell["cell_type"] == "code" else None
@@ -37,8 +81,16 @@ def handed_in(key, answers, base=stub):
     return book
 
 
-def mistaken(asked: Question, mistake: Mistake):
-    """A known mistake as the cell that a student would hand in."""
+def mistaken(asked: Question, mistake: Mistake) -> str:
+    """A known mistake as the cell that a student would hand in.
+
+    Args:
+        asked: The question, whose function the cell defines.
+        mistake: One of its known mistakes.
+
+    Returns:
+        Python text.
+    """
     text = inspect.getsource(mistake.function)
     text = text.replace(f"def {mistake.function.__name__}(", f"def {asked.function}(", 1)
     return (
@@ -46,17 +98,34 @@ def mistaken(asked: Question, mistake: Mistake):
     )
 
 
-def hostile(attack, function):
+def hostile(attack: str, function: str) -> str:
+    """An attack as the cell that a student would hand in.
+
+    Args:
+        attack: A key of ATTACKS.
+        function: The name of the function that the question asks for.
+
+    Returns:
+        Python text.
+    """
     return ATTACKS[attack][0].replace("ANSWER", function)
 
 
-def bytes_of(book):
+def bytes_of(book: Book) -> bytes:
+    """A notebook as the bytes of its file.
+
+    Args:
+        book: The notebook.
+
+    Returns:
+        JSON in UTF-8.
+    """
     return json.dumps(book).encode()
 
 
 # The attacks. ANSWER stands for the name of the function that is asked for. Beside each: what the report must say.
 
-ATTACKS = {
+ATTACKS: dict[str, tuple[str, str]] = {
     # lies about values
     "equal to everything": (
         """
@@ -201,7 +270,7 @@ def ANSWER(**k):
     hits = []
     for folder, _, files in os.walk("/"):
         if not folder.startswith(("/proc", "/sys")):
-            hits += [f for f in files if f in ("a2.py", "slopes.py", "run.json", "solution.ipynb")]
+            hits += [f for f in files if f in ("a2.py", "gradient.py", "run.json", "solution.ipynb")]
     if hits:
         return hits
     raise RuntimeError("nothing to be found")
@@ -372,9 +441,15 @@ def ANSWER(**k):
 }
 
 
-def attack_books(key):
-    """{name of a submission: ({question: attack}, notebook)}: every attack once, as many to a notebook as it has
-    questions."""
+def attack_books(key: str) -> dict[str, tuple[dict[str, str], Book]]:
+    """Every attack once, as many to a notebook as the assignment has questions.
+
+    Args:
+        key: The assignment, "a2".
+
+    Returns:
+        {name of a submission: ({question: attack}, notebook)}.
+    """
     asked = question.assignment(key).questions
     names = list(ATTACKS)
     books = {}
@@ -385,5 +460,14 @@ def attack_books(key):
     return books
 
 
-def says(text, attack):
+def says(text: str, attack: str) -> bool:
+    """Does a report say what it must about an attack?
+
+    Args:
+        text: What the report says.
+        attack: A key of ATTACKS.
+
+    Returns:
+        Whether the attack's pattern is found in the text.
+    """
     return re.search(ATTACKS[attack][1], text) is not None
