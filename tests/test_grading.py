@@ -504,7 +504,7 @@ def test_an_answer_may_import_the_modules_of_its_assignment_and_no_others(sandbo
     with sandbox.Sandbox(("world", "models")) as box:
         for module, said in (("models", b'"answer"'), ("attribution", b"attribution")):
             cells = [["", False], [text.format(module), True]]
-            answer = box.ask({"cells": cells, "function": "f", "calls": [{}]}, 10)
+            answer = box.answer({"cells": cells, "function": "f", "calls": [{}]}, 10)
             assert said in answer, answer
             assert (b'"error"' in answer) == (module == "attribution")
 
@@ -516,11 +516,11 @@ def test_imports_of_other_cells_count_where_an_answer_uses_them(sandboxed):
         ["def f():\n    return t.tensor(pi)", True],
     ]
     with sandbox.Sandbox() as box:
-        good = box.ask({"cells": cells, "function": "f", "calls": [{}]}, 10)
+        good = box.answer({"cells": cells, "function": "f", "calls": [{}]}, 10)
         cells[1][0] = "def f():\n    return captum.x"
-        bad = box.ask({"cells": cells, "function": "f", "calls": [{}]}, 10)
+        bad = box.answer({"cells": cells, "function": "f", "calls": [{}]}, 10)
         cells[1][0] = "def f():\n    return boom"
-        other = box.ask({"cells": cells, "function": "f", "calls": [{}]}, 10)
+        other = box.answer({"cells": cells, "function": "f", "calls": [{}]}, 10)
     assert grade.unpack(good)[1][0]["answer"].item() == pytest.approx(3.14159, abs=1e-5)
     assert b"an answer may not import captum" in bad
     assert b"other cells' variables are not there" in other

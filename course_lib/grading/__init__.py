@@ -1,7 +1,7 @@
 """Assignments: handed out, checked by the student, graded in a sandbox.
 
 `check("a2.saliency", saliency)` is the student's: it compares with the reference on fresh random input and says what
-differs, never the answer. The instructor has two commands:
+differs, never the right answer. The instructor has two commands:
 
     python -m course_lib.grading release                        writes the students' notebooks from the solutions
     python -m course_lib.grading grade SUBMISSIONS --out GRADES  grades a folder or a zip of handed-in notebooks
@@ -10,7 +10,7 @@ differs, never the answer. The instructor has two commands:
 |---|---|
 | `question` | what an assignment asks, as data: questions, parts, known mistakes, written questions |
 | `questions` | one module an assignment: `questions/a2.py` holds `ASSIGNMENT` |
-| `plain` | the plain data that cross the border of the sandbox, and their bytes |
+| `plain` | the plain data that enter and leave the sandbox, and their bytes |
 | `compare` | how an answer differs from the reference, in words |
 | `self_check` | the student's check |
 | `notebook` | the answers out of a handed-in notebook, whatever was handed in |
@@ -26,7 +26,8 @@ How to write an assignment
 --------------------------
 1. `course_lib/grading/questions/aN.py` holds `ASSIGNMENT = Assignment(...)`; see `question` for the fields and `a2`
    for a whole one. A question names a function, its `reference`, the hidden `parts` (each draws its inputs from a
-   generator) and the known `mistakes` with the points that each of them keeps.
+   generator) and the known `mistakes` with the points that each of them keeps. The names of a question, of its function
+   and of the function's parameters stay as they are: notebooks that were handed in use them.
 2. `assignments/aN_name/solution.ipynb` is the one source of the notebook. A code cell that begins with the line
 
        # answer: a2.saliency
@@ -38,7 +39,7 @@ How to write an assignment
    A Markdown cell that begins with `<!-- answer: a2.which-map -->` is a written answer; there the marks are
    `<!-- BEGIN SOLUTION -->` and `<!-- END SOLUTION -->`, and the student finds *Your answer here.*
    (Lines of the source, not tags: they survive every notebook editor, and students see them.)
-   The first code cell is `tools.repository.first_cell()`, tagged `remove-cell`; the cell after an answer calls
+   The first code cell is `project.repository.first_cell()`, tagged `remove-cell`; the cell after an answer calls
    `grading.check("a2.saliency", saliency)`.
 3. `python -m course_lib.grading release` writes `assignments/aN_name/aN_name.ipynb`.
 4. `tests/test_grading_assignments.py` then holds, for every assignment there is: the generated notebook is current, the

@@ -6,12 +6,21 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one of the two commands.
+
+    Args:
+        arguments: The words of the command line after the program's name; None takes those of this process.
+
+    Raises:
+        SystemExit: 0 after --help, 1 if `release --check` finds a notebook that is not current, 2 for an error in the
+            arguments or the input, 130 after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(prog="python -m course_lib.grading", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     first = commands.add_parser("release", help="write the students' notebooks from the solutions")
     first.add_argument("--check", action="store_true", help="write nothing; fail if one is not current")
     second = commands.add_parser("grade", help="grade what was handed in; a run that was stopped goes on")
-    second.add_argument("submissions", type=Path, help="a folder or a .zip, as a learning platform packs them")
+    second.add_argument("submissions", type=Path, help="a folder or a .zip, as learning platforms pack them")
     second.add_argument("--out", type=Path, required=True, help="folder for the grades")
     second.add_argument("--assignment", help="for example a2 (default: what most of the submissions answer)")
     second.add_argument("--jobs", type=int, help="submissions at a time (default: as many as there are cores)")
@@ -29,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _release(check: bool) -> None:
+    """Write the students' notebooks, or only check that they are current, and print which are not."""
     from course_lib.grading.release import release
 
     try:
@@ -45,6 +55,7 @@ def _release(check: bool) -> None:
 
 
 def _grade(given: argparse.Namespace) -> None:
+    """Grade, write the reports, and print where they are."""
     from course_lib.grading.grade import grade
     from course_lib.grading.report import report
 

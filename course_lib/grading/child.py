@@ -30,13 +30,14 @@ else:
     from course_lib.grading import plain
 
 MEMORY = 1_000_000_000  # bytes that an answer may use beside what the libraries take
-PATIENCE = 3  # a question's time is that of the processor; on a busy machine the clock may show so many times more
+PATIENCE = 3  # limits are of processor time; on a busy machine the clock may show so many times more
 ANSWER = 16_000_000  # bytes that all answers to a question may have
 TEXT = 600  # characters of an error
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36  # of <linux/prctl.h>
 
 
 def main() -> None:
+    """Load torch, shut the ways out, and answer requests until standard input ends."""
     import torch
 
     torch.set_num_threads(1)
@@ -117,6 +118,7 @@ def _kill_all() -> None:
 
 
 def _answer(request: dict[str, Any], write: int) -> NoReturn:
+    """Define the student's function, call it with each set of inputs, and write a frame for each call."""
     status = 1
     try:
         seconds = math.ceil(request["seconds"])
@@ -162,6 +164,7 @@ def _define(request: dict[str, Any], failed: dict[str, str]) -> Any:
 
 
 def _parsed(text: str) -> ast.Module:
+    """The tree of an answer's cell; notebook commands in it are a mistake of the student's."""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.lstrip().startswith(("%", "!")):
             raise SyntaxError(f"line {number} is a notebook command, which is not run here: {line.strip()}")
@@ -210,12 +213,14 @@ def _said(error: BaseException, failed: dict[str, str]) -> str:
 
 
 def _write(fd: int, message: bytes) -> None:
+    """Write a frame, all of it."""
     data = memoryview(len(message).to_bytes(8, "big") + message)
     while data:
         data = data[os.write(fd, data) :]
 
 
 def _frame(fd: int) -> bytes | None:
+    """The message of the next frame, or None at the end."""
     length = _exactly(fd, 8)
     return None if length is None else _exactly(fd, int.from_bytes(length, "big"))
 

@@ -20,7 +20,15 @@ FILES = 20_000  # of an archive
 
 @dataclass(frozen=True)
 class Submission:
-    """What one student handed in. problem: why it cannot be graded, in words for the student, or ""."""
+    """What one student handed in.
+
+    Attributes:
+        student: The student's name, as the learning platform writes it.
+        file: The name of the notebook's file, or of all files where there is not exactly one notebook.
+        sha256: Of the file's content; where it was not read, of the names of the files.
+        notebook: What the grader takes from it; empty where there is a problem.
+        problem: Why it cannot be graded, in words for the student; "" where it can.
+    """
 
     student: str
     file: str
@@ -37,14 +45,23 @@ class Submission:
 
 
 class _Refused(Exception):
-    """A file that is not even looked into."""
+    """A file that is not read."""
 
 
 def collect(path: Path) -> Iterator[Submission]:
-    """One submission for each student, by name, whatever each of them handed in.
+    """One submission for each student, whatever each of them handed in.
 
-    path: a folder or a .zip. The student is Canvas's NAME_USER of a file's name, else the folder that the file lies in,
-    else the file's name. Nothing is unpacked to the disk. Raises ValueError where there is no submission at all.
+    The student is Canvas's NAME_USER of a file's name, else the folder that the file lies in, else the file's name.
+    Nothing is unpacked to the disk.
+
+    Args:
+        path: A folder or a .zip.
+
+    Yields:
+        The submissions, sorted by the student's name.
+
+    Raises:
+        ValueError: The path is not there, is neither of the two, or holds no submission or too many files.
     """
     require(path.exists(), f"no submissions: {path} is not there")
     files = _folder(path) if path.is_dir() else _archive(path)
@@ -59,15 +76,18 @@ def collect(path: Path) -> Iterator[Submission]:
 
 
 def _folder(path: Path) -> list[PurePosixPath]:
+    """The files of a folder, links and pipes included."""
     return [PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if _is_work(file, path)]
 
 
 def _is_work(file: Path, root: Path) -> bool:
+    """Is this a file that a student may have handed in?"""
     hidden = any(part.startswith((".", "__MACOSX")) for part in file.relative_to(root).parts)
     return not hidden and (file.is_symlink() or not file.is_dir())
 
 
 def _archive(path: Path) -> list[PurePosixPath]:
+    """The files of a zip archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -85,6 +105,7 @@ def _safe(name: str) -> str:
 
 
 def _student(name: PurePosixPath) -> str:
+    """The student that a file belongs to."""
     found = CANVAS.fullmatch(name.name)
     if found:
         return f"{found['name']}_{found['user']}"
@@ -93,6 +114,7 @@ def _student(name: PurePosixPath) -> str:
 
 
 def _submission(path: Path, student: str, names: list[PurePosixPath]) -> Submission:
+    """What a student's files amount to: one notebook, or a problem."""
     shown = [_shown(name) for name in names]
     notebooks = [name for name in names if name.suffix.lower() == ".ipynb"]
     seen = "\n".join(shown)
@@ -116,6 +138,7 @@ def _submission(path: Path, student: str, names: list[PurePosixPath]) -> Submiss
 
 
 def _shown(name: PurePosixPath) -> str:
+    """A file's name as the student gave it."""
     found = CANVAS.fullmatch(name.name)
     return found["file"] if found else name.name
 

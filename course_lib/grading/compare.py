@@ -1,4 +1,4 @@
-"""How an answer differs from the reference, in words that teach and never hold the answer."""
+"""How an answer differs from the reference, in words that teach and never hold the right answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,17 @@ from course_lib.grading.question import Question
 
 
 def verdict(question: Question, answer: Any, inputs: Mapping[str, Any], expected: Any) -> str | None:
-    """What is wrong with one answer to these inputs, or None. expected: what the reference said.
+    """What is wrong with one answer to these inputs.
 
-    An answer that equals what a known mistake gives is told so. Both sides are plain data (see `plain`).
+    Args:
+        question: The question that was answered.
+        answer: What the student's function returned, as plain data (see `plain`).
+        inputs: The arguments that it was called with, by name, as plain data.
+        expected: What the reference returned for them, as plain data; not used where the question has a judge.
+
+    Returns:
+        None for a right answer. An answer that equals the output of a known mistake gets that mistake's words, any
+        other a description of the difference.
     """
     if question.judge is not None:
         if unfit := not_finite(answer):
@@ -29,35 +37,61 @@ def verdict(question: Question, answer: Any, inputs: Mapping[str, Any], expected
         try:
             mistaken = mistake.function(**{name: plain.build(value) for name, value in inputs.items()})
         except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError):
-            continue  # a mistake may well not bear every input
+            continue  # a mistake may well fail on some input
         if difference(answer, settle(mistaken), question.tolerance) is None:
             return f"It looks as if {mistake.says}."
     return wrong
 
 
 def settle(answer: Any) -> Any:
-    """A function's answer as the plain data that the border lets through: a message, there and back."""
+    """An answer as the plain data that leave the sandbox: encoded and decoded again.
+
+    Args:
+        answer: What a function returned.
+
+    Returns:
+        Plain data; tuples have become lists, tensors are detached.
+
+    Raises:
+        TypeError: The answer is not plain data.
+    """
     return plain.decode(plain.encode(answer))
 
 
 def difference(answer: Any, expected: Any, tolerance: float) -> str | None:
-    """What is wrong with `answer`, or None. Tuples count as lists, tensors without places as numbers.
+    """What is wrong with an answer, part by part.
 
-    Every number must lie within tolerance times the largest expected magnitude. Kinds must agree (floating, whole,
-    bool), shapes, lengths and keys too; nothing may be NaN or infinite.
+    A right answer has ``|answer - expected| <= tolerance * max |expected|`` everywhere. Number types must agree
+    (floating point, whole, bool), and so must shapes, lengths and keys; nothing may be NaN or infinite. Tuples count as
+    lists, tensors of dimension 0 as numbers.
+
+    Args:
+        answer: Plain data.
+        expected: Plain data.
+        tolerance: The largest error allowed, as a share of the largest expected magnitude.
+
+    Returns:
+        None, or one line that names the first difference and no expected value.
+
+    Example:
+        >>> difference(-torch.arange(3.0), torch.arange(3.0), 1e-3)
+        'the sign is reversed'
+        >>> difference([1, 2], [1, 2, 3], 1e-3)
+        '2 values; 3 are asked for'
     """
     if isinstance(expected, list | tuple):
         return _lists(answer, expected, tolerance)
     if isinstance(expected, dict):
         return _dicts(answer, expected, tolerance)
     if expected is None or isinstance(expected, str):
-        return None if type(answer) is type(expected) and answer == expected else f"{_kind(answer)} is not it"
+        return None if type(answer) is type(expected) and answer == expected else f"{_type(answer)} is not it"
     return _tensors(answer, expected, tolerance)
 
 
 def _lists(answer: Any, expected: Any, tolerance: float) -> str | None:
+    """`difference` where a list or a tuple is expected."""
     if not isinstance(answer, list | tuple):
-        return f"the answer is {_kind(answer)}; {len(expected)} values in a tuple are asked for"
+        return f"the answer is {_type(answer)}; {len(expected)} values in a tuple are asked for"
     if len(answer) != len(expected):
         return f"{len(answer)} values; {len(expected)} are asked for"
     for i, (one, right) in enumerate(zip(answer, expected, strict=True), start=1):
@@ -67,8 +101,9 @@ def _lists(answer: Any, expected: Any, tolerance: float) -> str | None:
 
 
 def _dicts(answer: Any, expected: dict[str, Any], tolerance: float) -> str | None:
+    """`difference` where a dictionary is expected."""
     if not isinstance(answer, dict):
-        return f"the answer is {_kind(answer)}; a dictionary is asked for"
+        return f"the answer is {_type(answer)}; a dictionary is asked for"
     if set(answer) != set(expected):
         return f"the keys are {', '.join(answer) or 'none'}; {', '.join(expected)} are asked for"
     for key, right in expected.items():
@@ -78,8 +113,9 @@ def _dicts(answer: Any, expected: dict[str, Any], tolerance: float) -> str | Non
 
 
 def _tensors(answer: Any, expected: Any, tolerance: float) -> str | None:
+    """`difference` where a number or a tensor is expected."""
     if not isinstance(answer, bool | int | float | Tensor):
-        return f"the answer is {_kind(answer)}; {_kind(expected)} is asked for"
+        return f"the answer is {_type(answer)}; {_type(expected)} is asked for"
     got, right = torch.as_tensor(answer), torch.as_tensor(expected)
     if got.shape != right.shape:
         return f"the shape is {tuple(got.shape)}; {tuple(right.shape)} is asked for"
@@ -106,12 +142,32 @@ def _tensors(answer: Any, expected: Any, tolerance: float) -> str | None:
 
 
 def close(got: Tensor, right: Tensor, tolerance: float) -> bool:
-    """Whether every number lies within tolerance times the largest magnitude of `right`."""
+    """Whether two tensors agree: ``|got - right| <= tolerance * max |right|`` everywhere.
+
+    Args:
+        got: Any shape.
+        right: The shape of `got`.
+        tolerance: At least 0.
+
+    Returns:
+        True for empty tensors.
+    """
     return got.numel() == 0 or bool(((got - right).abs() <= tolerance * right.abs().max()).all())
 
 
 def not_finite(answer: Any) -> str | None:
-    """Says so where an answer holds NaN or infinity, at any depth."""
+    """Words for an answer that holds NaN or infinity, at any depth.
+
+    Args:
+        answer: Plain data.
+
+    Returns:
+        None where all numbers are finite.
+
+    Example:
+        >>> not_finite([1.0, float("nan")])
+        'the answer holds NaN or infinity'
+    """
     if isinstance(answer, list | tuple | dict):
         return next(
             (wrong for one in (answer.values() if isinstance(answer, dict) else answer) if (wrong := not_finite(one))),
@@ -123,11 +179,13 @@ def not_finite(answer: Any) -> str | None:
 
 
 def _numbers(x: Tensor) -> str:
+    """The type of a tensor's numbers, in words."""
     return "bool" if x.dtype == torch.bool else "floating-point" if x.is_floating_point() else "whole"
 
 
-def _kind(value: Any) -> str:
+def _type(value: Any) -> str:
+    """The type of an answer, in words."""
     if isinstance(value, Tensor):
         return "a tensor" if value.dim() else "a number"
-    kinds = {bool: "a bool", int: "a number", float: "a number", str: "a text", dict: "a dictionary", list: "a list"}
-    return "nothing (is there a return?)" if value is None else kinds.get(type(value), f"a {type(value).__name__}")
+    names = {bool: "a bool", int: "a number", float: "a number", str: "a text", dict: "a dictionary", list: "a list"}
+    return "nothing (is there a return?)" if value is None else names.get(type(value), f"a {type(value).__name__}")

@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -31,7 +31,14 @@ from course_lib.grading.question import Assignment, Question
 
 @dataclass(frozen=True)
 class PartResult:
-    """A part's points. said: why they were lost, or ""."""
+    """A part's points.
+
+    Attributes:
+        name: The part's name.
+        points: What the answer got.
+        of: What the part is worth.
+        said: Why points were lost; "" where none were.
+    """
 
     name: str
     points: float
@@ -41,9 +48,12 @@ class PartResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one question.
+    """The outcome of one question.
 
-    status: "graded", or what else it was: "unanswered", "malformed", "time", "size", "crashed", "tampered".
+    Attributes:
+        question: The question's name.
+        status: "graded", or what else happened: "unanswered", "malformed", "time", "size", "crashed", "tampered".
+        parts: The outcome of each part.
     """
 
     question: str
@@ -52,10 +62,23 @@ class Result:
 
     @property
     def points(self) -> float:
+        """The points of all parts together."""
         return sum(part.points for part in self.parts)
 
     @staticmethod
     def of(saved: dict[str, Any]) -> "Result":
+        """The result in a file of a run.
+
+        Args:
+            saved: What `dataclasses.asdict` made of a result, read back from JSON.
+
+        Returns:
+            The result.
+
+        Raises:
+            KeyError: An entry is missing.
+            TypeError: A part has an entry too many, or too few.
+        """
         return Result(saved["question"], saved["status"], tuple(PartResult(**part) for part in saved["parts"]))
 
 
@@ -64,9 +87,16 @@ class Result:
 
 @cache
 def calls(name: str, seed: int) -> tuple[tuple[int, dict[str, Any], Any], ...]:
-    """(part, inputs, expected) of every call, part after part and then again, so that no part is done in one go."""
+    """All calls of a question's answer, part after part and then again, so that no part is done in one go.
+
+    Args:
+        name: The question.
+        seed: The run's seed; inputs depend on it and on the question's name, not on the other questions.
+
+    Returns:
+        (index of the part, inputs, what the reference returned for them) of each call, all as plain data.
+    """
     asked = questions.question(name)
-    # the name is in the seed, so that a question's inputs do not depend on which questions come before it
     mixed = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(mixed)
     made = []
@@ -80,7 +110,16 @@ def calls(name: str, seed: int) -> tuple[tuple[int, dict[str, Any], Any], ...]:
 
 
 def judge(asked: Question, seed: int, answer: bytes) -> Result:
-    """The result of what a sandbox sent back to a question: untrusted bytes, read strictly."""
+    """Grade what a sandbox sent back: untrusted bytes, read strictly.
+
+    Args:
+        asked: The question.
+        seed: The run's seed.
+        answer: What `Sandbox.answer` returned.
+
+    Returns:
+        The result.
+    """
     planned = calls(asked.name, seed)
     try:
         ended, frames = unpack(answer)
@@ -130,7 +169,17 @@ def judge(asked: Question, seed: int, answer: bytes) -> Result:
 
 
 def unpack(answer: bytes) -> tuple[str, list[dict[str, Any]]]:
-    """How the answer's process ended, and its frames. Raises ValueError for what has another form."""
+    """Read what a sandbox sent back.
+
+    Args:
+        answer: What `Sandbox.answer` returned.
+
+    Returns:
+        How the answer's process ended ("well", "time", "size", "signal 9", "exit 1"), and its frames.
+
+    Raises:
+        ValueError: The bytes have another form.
+    """
     line, _, raw = answer.partition(b"\n")
     tree = json.loads(line)
     if not isinstance(tree, dict) or set(tree) != {"ended"} or not isinstance(tree["ended"], str):
@@ -151,7 +200,15 @@ def unpack(answer: bytes) -> tuple[str, list[dict[str, Any]]]:
 
 
 def why_ended(ended: str, asked: Question) -> tuple[str, str]:
-    """(status, words) for a process that ended before it had answered everything."""
+    """What a process that ended too early means.
+
+    Args:
+        ended: How it ended, as `unpack` says.
+        asked: The question that it was to answer.
+
+    Returns:
+        The result's status, and words for the student.
+    """
     if ended in ("time", "signal 24"):  # SIGXCPU
         return "time", f"stopped after {asked.seconds:g} seconds of computing: an endless loop, or far too slow"
     if ended == "size":
@@ -163,13 +220,34 @@ def why_ended(ended: str, asked: Question) -> tuple[str, str]:
 
 
 def lost(asked: Question, status: str, said: str) -> Result:
+    """A result without points.
+
+    Args:
+        asked: The question.
+        status: The result's status.
+        said: Why all points were lost, the same for every part.
+
+    Returns:
+        The result.
+    """
     return Result(
         asked.name, status, tuple(PartResult(p.name, 0.0, float(p.points), shorten(said)) for p in asked.parts)
     )
 
 
 def shorten(text: str) -> str:
-    """One readable line: an error message is the student's, and may hold anything."""
+    """One readable line: an error message is the student's, and may hold anything.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        At most 600 printable characters, and " ..." where some were cut off.
+
+    Example:
+        >>> shorten("line 1\\n\\tline\\x00 2")
+        'line 1 line 2'
+    """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= child.TEXT else line[: child.TEXT] + " ..."
 
@@ -178,7 +256,19 @@ def shorten(text: str) -> str:
 
 
 def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> Iterator[Result]:
-    """The results of one submission's questions, {name: code cells and whether they are its answer's}."""
+    """Have a submission's questions answered in a sandbox, and grade them.
+
+    Args:
+        key: The assignment, "a2".
+        cells: For each question, what `Notebook.cells` gives: (text, whether it is the answer's).
+        seed: The run's seed.
+
+    Yields:
+        One result for each question, in order.
+
+    Raises:
+        NoSandbox: The sandbox does not start.
+    """
     assignment = questions.assignment(key)
     box: sandbox.Sandbox | None = None
     try:
@@ -194,7 +284,7 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> Ite
             }
             box = box or sandbox.Sandbox(assignment.modules, assignment.libraries)
             try:
-                yield judge(asked, seed, box.ask(request, asked.seconds))
+                yield judge(asked, seed, box.answer(request, asked.seconds))
             except sandbox.Ended as error:
                 box.close()
                 box = None  # the next question gets another one
@@ -205,7 +295,20 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> Ite
 
 
 def work(slug: str, key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> tuple[str, list[Result]]:
-    """One task of the run, here or on another machine."""
+    """Grade one submission, here or on another machine.
+
+    Args:
+        slug: The submission's slug.
+        key: The assignment, "a2".
+        cells: As for `answer`.
+        seed: The run's seed.
+
+    Returns:
+        The slug, and the results.
+
+    Raises:
+        NoSandbox: There is no working sandbox on this machine.
+    """
     sandbox.probe()
     torch.set_num_threads(1)
     return slug, list(answer(key, cells, seed))
@@ -216,7 +319,13 @@ def work(slug: str, key: str, cells: dict[str, list[tuple[str, bool]]], seed: in
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, its assignment and its seed."""
+    """A run of the grader.
+
+    Attributes:
+        out: Its folder.
+        assignment: What is graded.
+        seed: Seed of all inputs, kept in the folder.
+    """
 
     out: Path
     assignment: Assignment
@@ -229,10 +338,27 @@ class Run:
         return hashlib.sha256(text + str(self.seed).encode()).hexdigest()[:16]
 
     def path(self, submission: Submission, name: str) -> Path:
+        """The file of one result.
+
+        Args:
+            submission: What the student handed in.
+            name: The question.
+
+        Returns:
+            A path in the run's folder, there or not.
+        """
         return self.out / "results" / submission.slug / f"{name}.json"
 
     def stored(self, submission: Submission, name: str) -> Result | None:
-        """The question's result, if it is that of this submission."""
+        """The result of an earlier run.
+
+        Args:
+            submission: What the student handed in.
+            name: The question.
+
+        Returns:
+            None where there is none, or where the submission, the questions or the seed were others.
+        """
         try:
             saved = json.loads(self.path(submission, name).read_text())
             if (saved["sha256"], saved["stamp"]) == (submission.sha256, self.stamp):
@@ -242,12 +368,23 @@ class Run:
         return None
 
     def store(self, submission: Submission, result: Result) -> None:
+        """Write a result to its file.
+
+        Args:
+            submission: What the student handed in.
+            result: What came of one of its questions.
+        """
         saved = {"student": submission.student, "sha256": submission.sha256, "stamp": self.stamp}
         write(self.path(submission, result.question), json.dumps({**saved, "result": asdict(result)}, indent=1))
 
 
 def write(path: Path, text: str | bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all.
+
+    Args:
+        path: The file; folders on the way to it are made.
+        text: Its content; text is written in UTF-8.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         file.write(text.encode("utf-8", "replace") if isinstance(text, str) else text)
@@ -258,7 +395,18 @@ def write(path: Path, text: str | bytes) -> None:
 
 
 def open_run(out: Path, key: str) -> Run:
-    """The run in this folder, or a new one with a fresh seed. Raises ValueError if it is another assignment's."""
+    """The run in this folder, or a new one with a random seed.
+
+    Args:
+        out: The run's folder.
+        key: The assignment, "a2".
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: The folder holds the grades of another assignment.
+    """
     file = out / "run.json"
     if not file.exists():
         write(file, json.dumps({"assignment": key, "seed": secrets.randbits(62)}))
@@ -268,7 +416,17 @@ def open_run(out: Path, key: str) -> Run:
 
 
 def which(submissions: Iterable[Submission]) -> str:
-    """The assignment that most of the submissions are for. Raises ValueError where none has an answer cell."""
+    """The assignment that most of the submissions answer.
+
+    Args:
+        submissions: At least one.
+
+    Returns:
+        Its key, "a2".
+
+    Raises:
+        ValueError: No submission has an answer cell of a known assignment.
+    """
     found = Counter(_key(submission) for submission in submissions)
     del found[""]
     require(bool(found), "no submission holds an answer to a known assignment; name it with --assignment")
@@ -276,14 +434,22 @@ def which(submissions: Iterable[Submission]) -> str:
 
 
 def _key(submission: Submission) -> str:
-    """The assignment that a notebook's marks are of, "" for none."""
+    """The assignment that most of a notebook's marks belong to, "" for none."""
     known = questions.keys()
     found = Counter(key for mark in submission.notebook.marks if (key := mark.split(".")[0]) in known)
     return found.most_common(1)[0][0] if found else ""
 
 
 def problem(submission: Submission, key: str) -> str:
-    """Why a submission cannot be graded as this assignment, or ""."""
+    """Why a submission cannot be graded as this assignment.
+
+    Args:
+        submission: What the student handed in.
+        key: The assignment, "a2".
+
+    Returns:
+        Words for the student, or "" where it can be graded.
+    """
     if submission.problem:
         return submission.problem
     found = _key(submission)
@@ -296,9 +462,22 @@ def problem(submission: Submission, key: str) -> str:
 def grade(
     path: Path, out: Path, key: str | None = None, jobs: int | None = None, scheduler: str | None = None
 ) -> tuple[Run, dict[str, Submission], dict[str, list[Result]]]:
-    """Grade what is not graded yet; the run, its submissions and all results, both by slug.
+    """Grade what is not graded yet.
 
-    scheduler: the address of a Dask cluster whose workers have this package and a sandbox.
+    Args:
+        path: The submissions: a folder or a .zip, as learning platforms pack them.
+        out: Folder of the run; the same folder continues a run that was stopped.
+        key: The assignment, "a2"; None takes the one that most of the submissions answer.
+        jobs: Submissions at a time; None takes as many as there are cores.
+        scheduler: Address of a Dask cluster whose workers have this package and a sandbox, "tcp://host:8786"; None
+            works on this machine.
+
+    Returns:
+        The run, its submissions by slug, and all results by slug, in the order of the assignment's questions.
+
+    Raises:
+        NoSandbox: There is no working sandbox; says what to install or to change.
+        ValueError: No submissions, no known assignment, or a folder of another assignment's grades.
     """
     sandbox.probe()
     submissions = {one.slug: one for one in tqdm(collect(path), desc="reading", unit="submission", leave=False)}
@@ -337,7 +516,8 @@ class _cluster(AbstractContextManager["joblib.Parallel"]):
         if scheduler:
             from distributed import Client
 
-            self.client = Client(scheduler)
+            connect: Callable[[str], AbstractContextManager[Any]] = Client
+            self.client = connect(scheduler)
         self.backend = "dask" if scheduler else "threading"
         self.jobs = -1 if scheduler or jobs is None else jobs
 

@@ -22,8 +22,10 @@ class Unreadable(ValueError):
 class Notebook:
     """What the grader takes from a notebook.
 
-    code: (text, mark) of every code cell, in order; the mark is the question's name, or "". written: the text of each
-    written answer by question. figures: the stored PNG and JPEG pictures, as (kind, base64).
+    Attributes:
+        code: (text, mark) of every code cell, in order; the mark is the question's name, or "".
+        written: The text of each written answer, by question.
+        figures: The stored PNG and JPEG images, as (media type, base64).
     """
 
     code: tuple[tuple[str, str], ...] = ()
@@ -32,15 +34,33 @@ class Notebook:
 
     @property
     def marks(self) -> list[str]:
+        """The question's name of every answer cell, code first; a question with several cells occurs several times."""
         return [mark for _, mark in self.code if mark] + list(self.written)
 
     def cells(self, names: tuple[str, ...]) -> list[tuple[str, bool]]:
-        """Every code cell of the notebook, and whether it belongs to the answers to these questions."""
+        """The code cells that an answer may need.
+
+        Args:
+            names: The questions whose cells make up the answer.
+
+        Returns:
+            (text, whether the cell is one of the answer's) of these cells and of all that are not marked, in order.
+        """
         return [(text, mark in names) for text, mark in self.code if mark in names or not mark]
 
 
 def read(data: bytes) -> Notebook:
-    """The notebook in these bytes. Raises Unreadable, in words for the student, for anything else."""
+    """The notebook in these bytes.
+
+    Args:
+        data: The content of a file, whatever it is.
+
+    Returns:
+        Its marked and unmarked code, its written answers, and its first 24 figures.
+
+    Raises:
+        Unreadable: The bytes are no notebook of version 4, or too many; the message is for the student.
+    """
     if len(data) > LIMIT:
         raise Unreadable(
             f"the file has {len(data) / 1e6:.0f} MB, and {LIMIT / 1e6:.0f} MB is the limit: "
@@ -61,10 +81,10 @@ def read(data: bytes) -> Notebook:
     written: dict[str, str] = {}
     figures: list[tuple[str, str]] = []
     for cell in cells:
-        kind, text = _text(cell)
-        found = MARKS[kind].match(text) if kind in MARKS else None
+        cell_type, text = _text(cell)
+        found = MARKS[cell_type].match(text) if cell_type in MARKS else None
         mark = found.group(1) if found else ""
-        if kind == "code":
+        if cell_type == "code":
             code.append((text, mark))
             figures += _figures(cell)
         elif mark and found:
@@ -73,6 +93,7 @@ def read(data: bytes) -> Notebook:
 
 
 def _text(cell: Any) -> tuple[str, str]:
+    """A cell's type and its text."""
     if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
         raise Unreadable("the file is no notebook: one of its cells has no type")
     source = cell.get("source", "")
@@ -84,17 +105,17 @@ def _text(cell: Any) -> tuple[str, str]:
 
 
 def _figures(cell: dict[str, Any]) -> list[tuple[str, str]]:
-    """The PNG and JPEG pictures among a cell's outputs; anything of another form is left out."""
+    """The PNG and JPEG images among a cell's outputs; anything of another form is left out."""
     found = []
     outputs = cell.get("outputs")
     for output in outputs if isinstance(outputs, list) else []:
         data = output.get("data") if isinstance(output, dict) else None
-        for kind in ("image/png", "image/jpeg"):
-            picture = data.get(kind) if isinstance(data, dict) else None
-            if isinstance(picture, list) and all(isinstance(line, str) for line in picture):
-                picture = "".join(picture)
-            if isinstance(picture, str) and len(picture) < FIGURE:
-                plain = re.sub(r"\s", "", picture)
-                if re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", plain):
-                    found.append((kind, plain))
+        for media_type in ("image/png", "image/jpeg"):
+            image = data.get(media_type) if isinstance(data, dict) else None
+            if isinstance(image, list) and all(isinstance(line, str) for line in image):
+                image = "".join(image)
+            if isinstance(image, str) and len(image) < FIGURE:
+                base64 = re.sub(r"\s", "", image)
+                if re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", base64):
+                    found.append((media_type, base64))
     return found

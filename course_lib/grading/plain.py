@@ -1,12 +1,14 @@
-"""The plain data that cross the border of the sandbox, and their bytes.
+"""The plain data that enter and leave the sandbox, and their bytes.
 
-Nothing is ever unpickled. A message is one line of JSON, in which a tensor is named by its dtype, shape and place, and
-then the bytes of the tensors. This module is also loaded inside the sandbox, so it needs torch and nothing else.
+Nothing is ever unpickled. A message is one line of JSON, in which a tensor stands as its dtype and shape, and then the
+bytes of the tensors in the same order. This module is also loaded inside the sandbox, so it needs torch and nothing
+else.
 """
 
 import json
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,55 +27,87 @@ DEPTH = 6  # of lists in lists
 
 @dataclass(frozen=True)
 class Seed:
-    """Arrives as a torch.Generator with this seed."""
+    """A seed, which reaches the student's function as a torch.Generator.
+
+    Attributes:
+        value: The seed.
+    """
 
     value: int
 
     def build(self) -> Generator:
+        """The generator.
+
+        Returns:
+            A new generator on the CPU with this seed.
+        """
         return Generator().manual_seed(self.value)
 
 
 @dataclass(frozen=True)
 class Net:
-    """Arrives as an nn.Sequential with named layers, in eval mode, its parameters frozen.
+    """A small network, which reaches the student's function as an nn.Sequential with named layers.
 
-    layers: (name, kind, *numbers and tensors), where kind is one of
+    Each layer is (name, operation, *numbers and tensors), one of::
+
         ("conv1", "conv", weight, bias, padding)    ("relu1", "relu")    ("pool1", "maxpool", size)
-        ("mean", "avgpool")  mean over all places, flattened             ("flat", "flatten")
+        ("mean", "avgpool")  mean over all positions, flattened          ("flat", "flatten")
         ("fc", "linear", weight, bias)
+
+    Attributes:
+        layers: The layers, in their order.
     """
 
     layers: tuple[tuple[Any, ...], ...]
 
     def build(self) -> nn.Sequential:
+        """The network.
+
+        Returns:
+            A new module in evaluation mode, its parameters frozen.
+        """
         net = nn.Sequential(OrderedDict((layer[0], _layer(*layer[1:])) for layer in self.layers))
         return net.eval().requires_grad_(False)
 
 
-def _layer(kind: str, *values: Any) -> nn.Module:
-    if kind in ("conv", "linear"):
+def _layer(operation: str, *values: Any) -> nn.Module:
+    """The module of one layer of a `Net`."""
+    if operation in ("conv", "linear"):
         weight, bias, *padding = values
         made: nn.Module
-        if kind == "conv":
+        if operation == "conv":
             made = nn.Conv2d(weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), padding=padding[0])
         else:
             made = nn.Linear(weight.shape[1], weight.shape[0])
         made.to(weight.dtype).load_state_dict({"weight": weight, "bias": bias})
         return made
-    return {
+    makers: dict[str, Callable[[], nn.Module]] = {
         "relu": lambda: nn.ReLU(),
         "maxpool": lambda: nn.MaxPool2d(*values),
         "avgpool": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "flatten": lambda: nn.Flatten(),
-    }[kind]()
+    }
+    return makers[operation]()
 
 
 def net(generator: Generator, *, channels: tuple[int, ...] = (8, 8), classes: int = 5, size: int = 16) -> Net:
-    """A small network with fresh weights, conv1, relu1, pool1, conv2, relu2, ..., flat, fc, for (n, 3, size, size).
+    """A small network with random weights: conv1, relu1, pool1, conv2, relu2, ..., flat, fc.
 
-    A 3 x 3 convolution and a ReLU for each of `channels`, the first followed by a 2 x 2 max pool. Weights have He's
-    deviation, so that no layer dies out. They are float64: in float32 a rounding may switch a ReLU that stands near
-    zero, and a right answer that adds in another order would look wrong. Draw the pictures in float64, too.
+    A 3 x 3 convolution and a ReLU for each of `channels`, the first followed by a 2 x 2 max pool. Weights are float64:
+    in float32 a rounding error may switch a ReLU whose input is near zero, and a right answer that adds in another
+    order would look wrong. Draw the images in float64, too.
+
+    Args:
+        generator: Source of the random weights.
+        channels: Number of channels of each convolution.
+        classes: Number of outputs.
+        size: Side of the images that it takes, (n, 3, size, size); even.
+
+    Returns:
+        The network as plain data.
+
+    Source: weights of He 2015, eq. 10, which keep the scale of the activations. Deviation: biases have a standard
+    deviation of 0.1, where the paper starts them at 0; the last layer lacks the factor 2, as no ReLU follows it.
     """
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     layers: list[tuple[Any, ...]] = []
@@ -92,7 +126,18 @@ def net(generator: Generator, *, channels: tuple[int, ...] = (8, 8), classes: in
 
 
 def build(value: Plain) -> Any:
-    """What the function gets: `Net` and `Seed` become what they stand for, tensors are copied."""
+    """Plain data as the function gets them: `Net` and `Seed` become what they stand for, tensors are copied.
+
+    Args:
+        value: Plain data, at any depth of lists, tuples and dictionaries.
+
+    Returns:
+        The same structure, ready to be passed to the function.
+
+    Example:
+        >>> build({"generator": Seed(0), "x": [1, 2]})["generator"].initial_seed()
+        0
+    """
     if isinstance(value, Net | Seed):
         return value.build()
     if isinstance(value, Tensor):
@@ -108,13 +153,28 @@ def build(value: Plain) -> Any:
 
 
 def encode(value: Plain) -> bytes:
-    """One message: a line of JSON, then the tensors' bytes. Raises TypeError for what is not plain."""
+    """One message: a line of JSON, then the tensors' bytes.
+
+    Args:
+        value: Plain data, its lists at most six deep.
+
+    Returns:
+        The bytes that `decode` reads.
+
+    Raises:
+        TypeError: The value holds something that is not plain data; the message names it.
+
+    Example:
+        >>> encode({"steps": 3})
+        b'{"dict": [["steps", 3]]}\\n'
+    """
     raw: list[bytes] = []
     header = json.dumps(_tree(value, raw, 0), allow_nan=True).encode()
     return header + b"\n" + b"".join(raw)
 
 
 def _tree(value: Any, raw: list[bytes], depth: int) -> Any:
+    """A value as JSON can hold it; the bytes of its tensors are appended to `raw`."""
     if depth > DEPTH:
         raise TypeError(f"lists more than {DEPTH} deep are not plain data")
     if value is None or isinstance(value, bool | int | float | str):
@@ -138,7 +198,21 @@ def _tree(value: Any, raw: list[bytes], depth: int) -> Any:
 
 
 def decode(message: bytes) -> Plain:
-    """What `encode` wrote; tuples come back as lists. Raises ValueError for anything else, trailing bytes included."""
+    """The plain data in a message; tuples come back as lists.
+
+    Args:
+        message: What `encode` wrote, or bytes that anybody may have made.
+
+    Returns:
+        Plain data. A whole number that no tensor can hold comes back as infinity.
+
+    Raises:
+        ValueError: The bytes are no message; bytes that are left over count.
+
+    Example:
+        >>> decode(encode(("a", 1.5)))
+        ['a', 1.5]
+    """
     line, _, raw = message.partition(b"\n")
     try:
         tree = json.loads(line)
@@ -151,6 +225,7 @@ def decode(message: bytes) -> Plain:
 
 
 def _value(tree: Any, raw: bytes, at: int, depth: int) -> tuple[Plain, int]:
+    """The value of a piece of JSON whose tensors' bytes begin at `at`, and where they end."""
     if depth > 2 * DEPTH:
         raise ValueError("too deep")
     if type(tree) is int and abs(tree) >= 2**63:
@@ -179,6 +254,7 @@ def _value(tree: Any, raw: bytes, at: int, depth: int) -> tuple[Plain, int]:
 
 
 def _tensor(tree: Any, raw: bytes, at: int) -> tuple[Tensor, int]:
+    """The tensor whose bytes begin at `at`, and where they end."""
     dtype, shape = DTYPES[tree["tensor"]], tree["shape"]
     if not isinstance(shape, list) or len(shape) > 8 or not all(type(side) is int and side >= 0 for side in shape):
         raise ValueError("a shape is a list of whole numbers")

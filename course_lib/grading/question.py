@@ -19,9 +19,13 @@ Inputs = Callable[[Generator], Mapping[str, Plain]]
 class Part:
     """One hidden test: the answer is called with fresh inputs and must agree each time, or the points are lost.
 
-    name: what the student reads in the report ("a batch of two pictures"). inputs: draws the arguments, by name, as
-    plain data (see `plain`): tensors, numbers, strings, lists, dictionaries, `Net`, `Seed`. All chance comes from the
-    generator. calls: with how many draws; at least 2, so that nothing is right by luck or on the first call only.
+    Attributes:
+        name: What the student reads in the report, "a batch of two images".
+        points: What the part is worth.
+        inputs: Draws the arguments, by name, as plain data (see `plain`): tensors, numbers, strings, lists,
+            dictionaries, `Net`, `Seed`. All random numbers come from the generator that it gets.
+        calls: Number of calls, each with inputs of its own; at least 2, so that nothing is right by luck or on the
+            first call only.
     """
 
     name: str
@@ -32,10 +36,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer that people give. says: completes "It looks as if ..."; points: what the rubric leaves for it.
+    """A wrong answer that people give.
 
-    function: the wrong answer. It uses nothing but its arguments, torch and F (torch.nn.functional), for the tests
-    hand in its source as a student would.
+    Attributes:
+        says: Completes "It looks as if ...".
+        function: The wrong answer. It uses nothing but its arguments, torch and F (torch.nn.functional), for the tests
+            hand in its source as a student would.
+        points: What the rubric leaves for it.
     """
 
     says: str
@@ -47,11 +54,17 @@ class Mistake:
 class Question:
     """A function that the student writes.
 
-    name: "a2.saliency", the mark of its cells. function: the name it must define. reference: the right function, called
-    with the same arguments; it never enters the sandbox. tolerance: the largest error allowed, as a share of the
-    largest expected magnitude. needs: questions whose cells run before (their functions are called by this one).
-    judge: where there is no single right answer, judge(answer, **inputs) says what is wrong with this one, or None.
-    seconds: of computing (processor time), the limit of all its parts together, beside what starting takes.
+    Attributes:
+        name: The mark of its cells, "a2.saliency".
+        function: The name that the answer must define.
+        reference: The right function, called with the same arguments; it never enters the sandbox.
+        parts: The hidden tests.
+        mistakes: Wrong answers that are recognised.
+        tolerance: The largest error allowed, as a share of the largest expected magnitude.
+        needs: Questions whose cells run before, since their functions are called by this one.
+        judge: Where there is no single right answer: ``judge(answer, **inputs)`` returns what is wrong with this one,
+            or None. Without a judge the answer is compared with the reference.
+        seconds: Limit of processor time for all calls together, beside what starting takes.
     """
 
     name: str
@@ -66,12 +79,19 @@ class Question:
 
     @property
     def points(self) -> float:
+        """The points of all parts together."""
         return sum(part.points for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Written:
-    """A question answered in words, read and given points by the instructor. rubric: for the instructor alone."""
+    """A question that is answered in words, and read by the instructor.
+
+    Attributes:
+        name: The mark of its cell, "a2.logit".
+        points: What a full answer is worth.
+        rubric: What points are given for; students do not see it.
+    """
 
     name: str
     points: float
@@ -82,9 +102,17 @@ class Written:
 class Assignment:
     """A notebook of questions worth 100 points.
 
-    name: its folder under `assignments`, "a2_pixels"; the part before the underscore begins the names of its
-    questions. modules: those of course_lib that an answer may import (with all that they import). libraries:
-    distributions that an answer may import beside torch and numpy.
+    Attributes:
+        name: Its folder under `assignments`, "a2_pixels"; the part before the underscore begins the names of its
+            questions.
+        title: What pages and tables call it.
+        questions: The questions that are answered by code.
+        written: The questions that are answered in words.
+        modules: The rooms of course_lib that an answer may import (with all that they import).
+        libraries: The distributions that an answer may import beside torch and numpy.
+
+    Raises:
+        ValueError: Two questions have one name, or a name does not begin with the assignment's key.
     """
 
     name: str
@@ -102,6 +130,7 @@ class Assignment:
 
     @property
     def key(self) -> str:
+        """What the names of its questions begin with, "a2"."""
         return self.name.split("_")[0]
 
     @property
@@ -115,24 +144,63 @@ class Assignment:
         return {question.name: question.points for question in self.asked}
 
     def question(self, name: str) -> Question:
-        """The question of that name. Raises ValueError for another one."""
+        """The question of that name.
+
+        Args:
+            name: For example "a2.saliency".
+
+        Returns:
+            The question, one that is answered by code.
+
+        Raises:
+            ValueError: There is none of that name; the nearest names are listed.
+        """
         for question in self.questions:
             if question.name == name:
                 return question
         raise unknown("question", name, [question.name for question in self.questions])
 
     def before(self, question: Question) -> tuple[str, ...]:
-        """The names of the questions whose cells make up its answer, itself last."""
+        """The questions whose cells make up the answer to this one.
+
+        Args:
+            question: One of this assignment's.
+
+        Returns:
+            Their names, its own last.
+        """
         return (*question.needs, question.name)
 
 
 def keys() -> list[str]:
-    """The assignments there are: a2, ..."""
+    """The keys of all assignments.
+
+    Returns:
+        The names of the modules in `questions`, sorted.
+
+    Example:
+        >>> keys()
+        ['a1', 'a2', 'a3', 'a4', 'a5']
+    """
     return sorted(module.name for module in pkgutil.iter_modules(questions.__path__))
 
 
 def assignment(key: str) -> Assignment:
-    """The assignment "a2". Raises ValueError for one that is not there."""
+    """The assignment of that key.
+
+    Args:
+        key: For example "a2".
+
+    Returns:
+        The assignment.
+
+    Raises:
+        ValueError: There is none of that key; the keys are listed.
+
+    Example:
+        >>> assignment("a2").title
+        'Which pixels matter'
+    """
     if key not in keys():
         raise unknown("assignment", key, keys())
     found: Assignment = importlib.import_module(f"{questions.__name__}.{key}").ASSIGNMENT
@@ -140,5 +208,19 @@ def assignment(key: str) -> Assignment:
 
 
 def question(name: str) -> Question:
-    """The question "a2.saliency". Raises ValueError for one that is not there."""
+    """The question of that name.
+
+    Args:
+        name: For example "a2.saliency".
+
+    Returns:
+        The question, one that is answered by code.
+
+    Raises:
+        ValueError: There is no such assignment, or no such question in it; the nearest names are listed.
+
+    Example:
+        >>> question("a2.saliency").points
+        20
+    """
     return assignment(name.split(".")[0]).question(name)

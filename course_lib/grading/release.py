@@ -14,13 +14,21 @@ STUB = 'raise NotImplementedError("your code here")'
 WRITE = "*Your answer here.*"
 BEGIN, END = re.compile(r"^(\s*)# BEGIN SOLUTION\s*$"), re.compile(r"^\s*# END SOLUTION\s*$")
 WORDS = re.compile(r"<!-- BEGIN SOLUTION -->.*?<!-- END SOLUTION -->", re.DOTALL)
-BADGE = "{{colab}}"  # in the title cell of a solution: the place of the Colab link
+BADGE = "{{colab}}"  # in the title cell of a solution: becomes the Colab link
 
 
 def student_notebook(solution: dict[str, Any], link: str) -> dict[str, Any]:
-    """The notebook without solutions and outputs. link: where its Colab button leads.
+    """The notebook without solutions and outputs.
 
-    Raises ValueError for a solution that begins and does not end, or the other way round.
+    Args:
+        solution: The JSON of a solution; it is not changed.
+        link: Address that the Colab button leads to.
+
+    Returns:
+        The JSON of the student's notebook.
+
+    Raises:
+        ValueError: The marks of a solution do not match: one begins and does not end, or the other way round.
     """
     book = copy.deepcopy(solution)
     for cell in book["cells"]:
@@ -36,7 +44,22 @@ def student_notebook(solution: dict[str, Any], link: str) -> dict[str, Any]:
 
 
 def without_solution(text: str) -> str:
-    """Python text in which each region between the marks raises NotImplementedError."""
+    """Python text in which each region between the marks raises NotImplementedError.
+
+    Args:
+        text: The text of a code cell.
+
+    Returns:
+        The text with every solution replaced, in the solution's indentation.
+
+    Raises:
+        ValueError: A solution begins within another one, begins and does not end, or ends and did not begin.
+
+    Example:
+        >>> print(without_solution("def f(x):\\n    # BEGIN SOLUTION\\n    return x\\n    # END SOLUTION"))
+        def f(x):
+            raise NotImplementedError("your code here")
+    """
     lines: list[str] = []
     inside = False
     for line in text.split("\n"):
@@ -54,7 +77,15 @@ def without_solution(text: str) -> str:
 
 
 def check_solution(solution: dict[str, Any], key: str) -> None:
-    """Raises ValueError unless every question of the assignment has its cell in the notebook, and no other one has."""
+    """Check that the questions in a notebook are those of the assignment.
+
+    Args:
+        solution: The JSON of a solution.
+        key: The assignment, "a2".
+
+    Raises:
+        ValueError: A question lacks its cell, or a cell answers no question; names them.
+    """
     asked = questions.assignment(key)
     found = {
         (cell["cell_type"], match.group(1))
@@ -68,9 +99,18 @@ def check_solution(solution: dict[str, Any], key: str) -> None:
 
 
 def release(folder: Path, address: str, *, write: bool = True) -> list[Path]:
-    """Write the student's notebook of each assignment in `folder`; those that changed.
+    """Write the student's notebook of each assignment.
 
-    address: what a notebook's path is appended to for its Colab link. write=False: only say which are not current.
+    Args:
+        folder: Holds a folder for each assignment, with its solution.ipynb.
+        address: A notebook's path is appended to it for the Colab link.
+        write: False writes nothing.
+
+    Returns:
+        The notebooks that were not current.
+
+    Raises:
+        ValueError: There is no solution, or one whose marks or questions do not match.
     """
     solutions = sorted(folder.glob("*/solution.ipynb"))
     require(bool(solutions), f"no solution.ipynb in a folder of {folder}: run this in the course's repository")

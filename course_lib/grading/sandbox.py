@@ -34,7 +34,7 @@ START = 120.0  # seconds that loading the libraries may take, on a busy machine,
 GRACE = 15.0  # seconds beside a question's own, for the way there and back
 PROCESSES = 4  # the one that waits, the answer's, and two to spare
 FILE = 65_536  # bytes of one file; and of what the libraries complain about at the start
-SCRATCH = 1_000_000  # bytes of /tmp, the only place that can be written to; it is gone with the sandbox
+SCRATCH = 1_000_000  # bytes of /tmp, the only folder that can be written to; it is gone with the sandbox
 PACKAGE = Path(course_lib.__file__).parent
 INSIDE = child.PACKAGES
 
@@ -76,7 +76,8 @@ def _modules(names: Sequence[str]) -> tuple[list[Path], list[str]]:
     """The files of course_lib that these modules need, and the distributions, found by importing them elsewhere."""
     for name in names:
         if not ((PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()):
-            raise unknown("module", name, sorted(path.stem for path in PACKAGE.glob("*.py")))
+            rooms = [*PACKAGE.glob("*.py"), *(file.parent for file in PACKAGE.glob("*/__init__.py"))]
+            raise unknown("module", name, sorted(room.stem for room in rooms if room.stem != "__init__"))
     if not names:
         return [], []
     listing = (
@@ -107,8 +108,8 @@ def _system() -> Iterator[str]:
     if not library.startswith("/usr/lib"):
         yield from ("--ro-bind", library, library)
     yield from ("--ro-bind", os.path.realpath(sys.executable), _python())
-    for place in {library, "/usr/lib"}:
-        for packages in (*Path(place).glob("python3*/site-packages"), *Path(place).glob("python3*/dist-packages")):
+    for parent in {library, "/usr/lib"}:
+        for packages in (*Path(parent).glob("python3*/site-packages"), *Path(parent).glob("python3*/dist-packages")):
             yield from ("--tmpfs", str(packages), "--remount-ro", str(packages))
 
 
@@ -119,6 +120,7 @@ def _python() -> str:
 
 @cache
 def _mounts(modules: tuple[str, ...], libraries: tuple[str, ...]) -> tuple[str, ...]:
+    """bwrap's arguments that make the sandbox's files: what is shown in there, and where."""
     made = ["--perms", "1777", "--size", str(SCRATCH), "--tmpfs", "/tmp"]
     made += ["--perms", "0755", "--dir", "/dev", "--perms", "0755", "--dir", INSIDE]
     # A folder that bwrap has to make on the way to another one would be closed to other users.
@@ -140,11 +142,21 @@ def _mounts(modules: tuple[str, ...], libraries: tuple[str, ...]) -> tuple[str, 
 
 
 def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> list[str]:
-    """The command that starts `child` in a sandbox.
+    """The command line that starts `child` in a sandbox.
 
     As root: one bwrap shows the files, even those in a home that only root may enter; then the process becomes a user
     without a name and without rights, a different one each time; then a second bwrap takes away the making of
     namespaces. As an ordinary user one bwrap does it all.
+
+    Args:
+        modules: Rooms of course_lib that an answer may import, with all that they import.
+        libraries: Distributions that an answer may import beside torch and numpy.
+
+    Returns:
+        The words of the command line.
+
+    Raises:
+        ValueError: course_lib has no such room; the rooms are listed.
     """
     apart = ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     apart += ["--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
@@ -163,11 +175,20 @@ def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> l
     return ["bwrap", *apart, *caps, *mounts, "--", *drop, "/tools/bwrap", *no_more, "--dev-bind", "/", "/", "--", *run]
 
 
-# ---------------------------------------------------------------- talking to it
+# ---------------------------------------------------------------- requests and answers
 
 
 class Sandbox:
-    """A running `child`: `ask(request, seconds)` sends one question and returns the bytes that came back."""
+    """A running `child`, which answers one question at a time; a context manager.
+
+    Args:
+        modules: Rooms of course_lib that an answer may import, with all that they import.
+        libraries: Distributions that an answer may import beside torch and numpy.
+
+    Raises:
+        NoSandbox: It does not start; holds its own complaint.
+        ValueError: course_lib has no such room; the rooms are listed.
+    """
 
     def __init__(self, modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()):
         self._complaints = tempfile.TemporaryFile()
@@ -189,18 +210,31 @@ class Sandbox:
 
     @property
     def complaints(self) -> str:
-        """What was written to standard error, which is nothing as long as all is well."""
+        """What the sandbox wrote to standard error; "" as long as all is well."""
         self._complaints.seek(0)
         return self._complaints.read(2000).decode(errors="replace").strip()
 
-    def ask(self, request: dict[str, Any], seconds: float) -> bytes:
-        """Raises Ended where the sandbox is gone, or does not answer in the time."""
+    def answer(self, request: dict[str, Any], seconds: float) -> bytes:
+        """Have one question answered by the student's code.
+
+        Args:
+            request: "cells", (text, whether it is the answer's) of each; "function", its name; "calls", the arguments
+                of each call, as plain data.
+            seconds: Limit of processor time for all calls together.
+
+        Returns:
+            Bytes that the student's code may have made; `grade.unpack` reads them strictly.
+
+        Raises:
+            Ended: The sandbox is gone, or took too long to answer.
+        """
         deadline = time.monotonic() + child.PATIENCE * seconds + GRACE
         message = plain.encode({**request, "seconds": float(seconds)})
         self._send(len(message).to_bytes(8, "big") + message, deadline)
         return self._receive(deadline)
 
     def _send(self, data: bytes, deadline: float) -> None:
+        """Write all of it, or raise Ended."""
         view = memoryview(data)
         while view:
             if not select.select([], [self._in], [], max(0.0, deadline - time.monotonic()))[1]:
@@ -211,12 +245,14 @@ class Sandbox:
                 raise Ended("it was killed") from None
 
     def _receive(self, deadline: float) -> bytes:
+        """One frame, or raise Ended."""
         length = int.from_bytes(self._exactly(8, deadline), "big")
         if length > child.ANSWER + 2**17:
             raise Ended("it sent too much")
         return self._exactly(length, deadline)
 
     def _exactly(self, n: int, deadline: float) -> bytes:
+        """n bytes, or raise Ended."""
         data = bytearray()
         while len(data) < n:
             if not select.select([self._out], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -228,7 +264,7 @@ class Sandbox:
         return bytes(data)
 
     def close(self) -> None:
-        """Kill whatever runs in there."""
+        """End the sandbox and whatever runs in it."""
         self._process.kill()
         self._process.communicate()
         self._complaints.close()
@@ -236,13 +272,17 @@ class Sandbox:
     def __enter__(self) -> "Sandbox":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, of: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
 
 @cache
 def probe() -> None:
-    """Try the sandbox once. Raises NoSandbox, saying what to install or to change, where there is none."""
+    """Try the sandbox, once in the life of this process.
+
+    Raises:
+        NoSandbox: There is none; says what to install or to change.
+    """
     if sys.platform != "linux":
         raise NoSandbox(f"the sandbox needs Linux (on {sys.platform}: a virtual machine, or WSL 2)")
     tools = {"bwrap": "bubblewrap", "prlimit": "util-linux"} | ({"setpriv": "util-linux"} if not os.geteuid() else {})

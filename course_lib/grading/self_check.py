@@ -1,4 +1,4 @@
-"""The student's check: instant, fresh random input each time, a message that teaches, never the answer.
+"""The student's check: instant, fresh random input each time, a message that teaches, never the right answer.
 
 It runs in the student's own process, so it gives no points; `grade` does that, out of the student's reach.
 """
@@ -6,22 +6,35 @@ It runs in the student's own process, so it gives no points; `grade` does that, 
 import ast
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from course_lib.grading import compare, plain
 from course_lib.grading.notebook import MARKS
+from course_lib.grading.plain import Plain
 from course_lib.grading.question import Part, Question, question
 
 
 def check(name: str, function: Callable[..., Any]) -> None:
-    """Try `function` as an answer to the question `name` on fresh random input, and print what differs.
+    """Try an answer on fresh random input, and print what differs from the reference.
 
-    One line for each part: its shape, sign, scale, the first index that is off, or the mistake that it looks like. An
-    error of the function is shown with the line of the function that raised it.
-    Raises ValueError for a question that is not there, TypeError for what is no function.
+    One line for each part: its shape, sign, scale, the first index that differs, or the mistake that it looks like. An
+    error of the function is shown with the line of the function that raised it. Nothing is graded here.
+
+    Args:
+        name: The question, "a2.saliency".
+        function: The answer, with the parameters that the question names.
+
+    Raises:
+        ValueError: There is no such question; the nearest names are listed.
+        TypeError: `function` is not callable.
+
+    Example:
+        >>> check("a1.precision", lambda indices, labels: (labels[indices] == labels[:, None]).double())
+        not yet  five neighbours: the shape is (40, 5); (40,) is asked for
+        not yet  one neighbour: the shape is (30, 1); (30,) is asked for
     """
     asked = question(name)
     if not callable(function):
@@ -40,6 +53,7 @@ def check(name: str, function: Callable[..., Any]) -> None:
 
 
 def _try(asked: Question, part: Part, function: Callable[..., Any], generator: torch.Generator) -> str | None:
+    """What is wrong with an answer to one part, or None."""
     inputs = part.inputs(generator)
     with torch.enable_grad():
         expected = compare.settle(asked.reference(**_built(inputs)))
@@ -81,7 +95,8 @@ def _foreign(asked: Question, function: Callable[..., Any]) -> set[str]:
     return {name for name in used - made if name in space}
 
 
-def _built(inputs: Any) -> dict[str, Any]:
+def _built(inputs: Mapping[str, Plain]) -> dict[str, Any]:
+    """The arguments of one call, made of plain data."""
     return {key: plain.build(value) for key, value in inputs.items()}
 
 
