@@ -7,12 +7,14 @@ from torch import Generator, Tensor
 from course_lib.grading.plain import Plain
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
 
+__all__ = ["ASSIGNMENT"]
+
 
 def table(generator: Generator, n: int, d: int) -> Tensor:
     return torch.randn(n, d, generator=generator, dtype=torch.float64)
 
 
-# ---------------------------------------------------------------- who stands beside whom
+# ---------------------------------------------------------------- pairs of neighbours in a sequence
 
 
 def pairs(sessions: list[list[int]], window: int) -> Tensor:
@@ -31,7 +33,7 @@ def sessions_part(name: str, points: float, lengths: tuple[int, ...], window: in
     def inputs(generator: Generator) -> dict[str, Plain]:
         """Sessions of words that all differ, but for one that comes twice in the first session."""
         words = torch.randperm(sum(lengths), generator=generator)
-        sessions = [part.tolist() for part in words.split(lengths)]
+        sessions = [part.tolist() for part in torch.split(words, list(lengths))]
         sessions[0][-1] = sessions[0][0]
         return {"sessions": sessions, "window": window}
 
@@ -98,10 +100,10 @@ PAIRS = Question(
         Mistake("only the words that come after count", only_after),
         Mistake("each word is its own neighbour, too", with_itself),
         Mistake("the window ends one word too early on the right", one_too_few),
-        Mistake("near the beginning a negative index counts from the end", slice_from_the_end, 4),
+        Mistake("at the start of a session a negative index counts from the end", slice_from_the_end, 4),
         Mistake("neighbours are sought in the next session, too", across_sessions, 7),
         Mistake(
-            "a word that occurs again nearby is left out; it is itself only at its own place", same_word_left_out, 7
+            "a word that occurs again nearby is left out; it is itself only at its own position", same_word_left_out, 7
         ),
     ),
 )
@@ -114,9 +116,9 @@ def skip_gram_step(
 ) -> tuple[Tensor, Tensor]:
     v, u = v.clone().requires_grad_(), u.clone().requires_grad_()
     loss = -F.logsigmoid(v[word] @ u[neighbour]) - F.logsigmoid(-u[noise] @ v[word]).sum()
-    slopes = torch.autograd.grad(loss, (v, u))
+    gradients = torch.autograd.grad(loss, (v, u))
     with torch.no_grad():
-        return v - rate * slopes[0], u - rate * slopes[1]
+        return v - rate * gradients[0], u - rate * gradients[1]
 
 
 def step_part(name: str, points: float, drawn: tuple[int, ...]) -> Part:
@@ -204,8 +206,8 @@ SKIP_GRAM_STEP = Question(
     ),
     mistakes=(
         Mistake("the loss rises: the sign of the step is reversed", uphill),
-        Mistake("random words are drawn near, like the neighbour", noise_wanted_too),
-        Mistake("the u's move by the word's new vector; all slopes belong to the old ones", one_after_the_other),
+        Mistake("random words are pulled closer, like the neighbour", noise_wanted_too),
+        Mistake("the u's move by the word's new vector; all gradients are taken at the old ones", one_after_the_other),
         Mistake("only v moves, and u stays", only_the_word),
         Mistake("the random words' terms are averaged, and not summed", mean_over_the_noise, 8),
         Mistake("a word that was drawn twice moves only once: u[noise] -= ... writes each row once", written_once, 15),
@@ -289,14 +291,14 @@ NEIGHBOURS = Question(
     ),
 )
 
-# ---------------------------------------------------------------- are they right?
+# ---------------------------------------------------------------- precision of the neighbours
 
 
 def precision(indices: Tensor, labels: Tensor) -> Tensor:
     return (labels[indices] == labels[:, None]).double().mean(1)
 
 
-def kinds_part(name: str, points: float, n: int, k: int) -> Part:
+def labels_part(name: str, points: float, n: int, k: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         indices = torch.stack([torch.randperm(n, generator=generator)[:k] for _ in range(n)])
         return {"indices": indices, "labels": torch.randint(3, (n,), generator=generator)}
@@ -325,7 +327,7 @@ PRECISION = Question(
     name="a1.precision",
     function="precision",
     reference=precision,
-    parts=(kinds_part("five neighbours", 3, 40, 5), kinds_part("one neighbour", 2, 30, 1)),
+    parts=(labels_part("five neighbours", 3, 40, 5), labels_part("one neighbour", 2, 30, 1)),
     mistakes=(
         Mistake("one number for all is returned, and not one for each code", one_number),
         Mistake("the commonest label among the neighbours is compared, and the share is lost", most_of_them, 2),
@@ -334,7 +336,7 @@ PRECISION = Question(
     ),
 )
 
-# ---------------------------------------------------------------- how wide is a neighbourhood?
+# ---------------------------------------------------------------- conditional probabilities of a perplexity
 
 
 def conditional(codes: Tensor, perplexity: float) -> Tensor:
@@ -452,7 +454,7 @@ CONDITIONAL = Question(
     ),
 )
 
-# ---------------------------------------------------------------- the forces of t-SNE
+# ---------------------------------------------------------------- the gradient of t-SNE
 
 
 def tsne_slope(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
@@ -461,8 +463,8 @@ def tsne_slope(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
     apart = ~torch.eye(len(y), dtype=torch.bool)
     log_w = -torch.log1p((y[:, None] - y[None]).square().sum(2)[apart])
     loss = -exaggeration * (p[apart] * log_w).sum() + log_w.exp().sum().log()
-    (slope,) = torch.autograd.grad(loss, y)
-    return slope
+    (gradient,) = torch.autograd.grad(loss, y)
+    return gradient
 
 
 def map_part(name: str, points: float, *, dimensions: int, exaggeration: float) -> Part:

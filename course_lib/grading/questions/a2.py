@@ -8,19 +8,21 @@ from course_lib import attribution, measure
 from course_lib.grading.plain import Plain, net
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
 
+__all__ = ["ASSIGNMENT"]
+
 CLASSES = 5
 
 
-def pictures(generator: Generator, n: int, height: int = 16, width: int = 16) -> Tensor:
+def images(generator: Generator, n: int, height: int = 16, width: int = 16) -> Tensor:
     return torch.rand(n, 3, height, width, generator=generator, dtype=torch.float64)
 
 
 def labels(generator: Generator, n: int) -> Tensor:
-    """Labels of which no two neighbours are equal, so that one picture's label never serves for the next."""
+    """Labels of which no two neighbours are equal, so that one image's label never serves for the next."""
     return (torch.randint(CLASSES, (1,), generator=generator) + torch.arange(n)) % CLASSES
 
 
-# ---------------------------------------------------------------- three ways back through a ReLU
+# ---------------------------------------------------------------- three backward rules of the ReLU
 
 
 def relu_rule(gradient: Tensor, output: Tensor, rule: str) -> Tensor:
@@ -49,7 +51,7 @@ def at_least_zero(gradient: Tensor, output: Tensor, rule: str) -> Tensor:
     return gradient * {"gradient": on, "deconvnet": helps, "guided": on & helps}[rule]
 
 
-def negative_signals(gradient: Tensor, output: Tensor, rule: str) -> Tensor:
+def negative_gradients(gradient: Tensor, output: Tensor, rule: str) -> Tensor:
     on, hurts = output > 0, gradient < 0
     return gradient * {"gradient": on, "deconvnet": hurts, "guided": on & hurts}[rule]
 
@@ -60,10 +62,10 @@ RELU_RULE = Question(
     reference=relu_rule,
     parts=tuple(rule_part(rule) for rule in ("gradient", "deconvnet", "guided")),
     mistakes=(
-        Mistake("'guided' does not ask whether the unit was on", guided_without_its_first_half, 10),
-        Mistake("'deconvnet' asks whether the unit was on, and it should not", deconvnet_like_guided, 10),
+        Mistake("'guided' does not check whether the unit was on", guided_without_its_first_half, 10),
+        Mistake("'deconvnet' checks whether the unit was on, and it should not", deconvnet_like_guided, 10),
         Mistake("outputs are compared with >= 0; a ReLU's output is never negative, so all pass", at_least_zero, 5),
-        Mistake("negative signals pass in place of positive ones", negative_signals, 5),
+        Mistake("negative gradients pass, and positive ones do not", negative_gradients, 5),
     ),
 )
 
@@ -74,7 +76,7 @@ def saliency_part(name: str, points: float, n: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         return {
             "net": net(generator, classes=CLASSES),
-            "x": pictures(generator, n),
+            "x": images(generator, n),
             "label": labels(generator, n),
         }
 
@@ -84,56 +86,56 @@ def saliency_part(name: str, points: float, n: int) -> Part:
 def of_the_probability(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     x = x.clone().requires_grad_()
     score = net(x).softmax(1).gather(1, label[:, None]).sum()
-    (slope,) = torch.autograd.grad(score, x)
-    return slope.abs().amax(1, keepdim=True)
+    (gradient,) = torch.autograd.grad(score, x)
+    return gradient.abs().amax(1, keepdim=True)
 
 
 def of_the_cross_entropy(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     x = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(F.cross_entropy(net(x), label, reduction="sum"), x)
-    return slope.abs().amax(1, keepdim=True)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(net(x), label, reduction="sum"), x)
+    return gradient.abs().amax(1, keepdim=True)
 
 
 def no_maximum(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     x = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
-    return slope.abs()
+    (gradient,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
+    return gradient.abs()
 
 
 def colours_summed(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     x = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
-    return slope.sum(1, keepdim=True).abs()
+    (gradient,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
+    return gradient.sum(1, keepdim=True).abs()
 
 
 def no_absolute_value(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     x = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
-    return slope.amax(1, keepdim=True)
+    (gradient,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
+    return gradient.amax(1, keepdim=True)
 
 
 def one_label_for_all(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     x = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(net(x)[:, label[0]].sum(), x)
-    return slope.abs().amax(1, keepdim=True)
+    (gradient,) = torch.autograd.grad(net(x)[:, label[0]].sum(), x)
+    return gradient.abs().amax(1, keepdim=True)
 
 
 SALIENCY = Question(
     name="a2.saliency",
     function="saliency",
     reference=attribution.saliency,
-    parts=(saliency_part("one picture", 12, 1), saliency_part("a batch, a label for each picture", 8, 3)),
+    parts=(saliency_part("one image", 12, 1), saliency_part("a batch, a label for each image", 8, 3)),
     mistakes=(
         Mistake("the probability was differentiated, and not the score before the softmax", of_the_probability),
         Mistake("the cross-entropy was differentiated, and not the score", of_the_cross_entropy),
         Mistake("the maximum over the three colours is missing", no_maximum),
         Mistake("the colours were summed, where their signs cancel, and not maximised", colours_summed),
         Mistake("the maximum was taken before the absolute value", no_absolute_value),
-        Mistake("the first picture's label was used for every picture", one_label_for_all, 12),
+        Mistake("the first image's label was used for every image", one_label_for_all, 12),
     ),
 )
 
-# ---------------------------------------------------------------- cover it and see
+# ---------------------------------------------------------------- occlusion
 
 
 @torch.no_grad()
@@ -152,7 +154,7 @@ def occlusion_part(name: str, points: float, patch: int, stride: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         return {
             "net": net(generator, classes=CLASSES),
-            "x": pictures(generator, 1),
+            "x": images(generator, 1),
             "label": int(labels(generator, 1)),
             "patch": patch,
             "stride": stride,
@@ -226,7 +228,7 @@ OCCLUSION = Question(
     mistakes=(
         Mistake("the patch is black, and not mid grey (0.5)", black_patch),
         Mistake("the score is stored, and not the probability", score_after_covering),
-        Mistake("patches stay on the picture: each position needs a fresh copy", patches_left_lying),
+        Mistake("patches stay on the image: each position needs a fresh copy", patches_left_lying),
         Mistake("the patch moves by its own size, whatever the stride", stride_of_a_patch, 12),
         Mistake("rows and columns are exchanged", rows_for_columns),
     ),
@@ -247,7 +249,7 @@ def path_part(name: str, points: float, baseline: float) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         return {
             "net": net(generator, classes=CLASSES),
-            "x": pictures(generator, 1),
+            "x": images(generator, 1),
             "label": int(labels(generator, 1)),
             "baseline": baseline,
             "steps": 5,
@@ -264,7 +266,7 @@ def path_without_its_length(net: nn.Module, x: Tensor, label: int, baseline: flo
     return total / steps
 
 
-def times_the_picture(net: nn.Module, x: Tensor, label: int, baseline: float, steps: int) -> Tensor:
+def times_the_image(net: nn.Module, x: Tensor, label: int, baseline: float, steps: int) -> Tensor:
     total = torch.zeros_like(x)
     for k in range(steps):
         point = (baseline + (k + 0.5) / steps * (x - baseline)).requires_grad_()
@@ -303,14 +305,14 @@ INTEGRATED_GRADIENTS = Question(
     parts=(path_part("from black", 12, 0.0), path_part("from grey", 8, 0.5)),
     mistakes=(
         Mistake("the factor x - b is missing", path_without_its_length),
-        Mistake("the slopes are multiplied by x, and not by x - b", times_the_picture, 12),
-        Mistake("the slopes are taken at the left end of each step, and not in its middle", from_the_left),
-        Mistake("the slopes are summed, and not averaged", summed_not_averaged),
-        Mistake("the way begins at black, whatever the baseline", always_from_black, 12),
+        Mistake("the gradients are multiplied by x, and not by x - b", times_the_image, 12),
+        Mistake("the gradients are taken at the left end of each step, and not in its middle", from_the_left),
+        Mistake("the gradients are summed, and not averaged", summed_not_averaged),
+        Mistake("the path begins at black, whatever the baseline", always_from_black, 12),
     ),
 )
 
-# ---------------------------------------------------------------- how true is a map?
+# ---------------------------------------------------------------- overlap of a map with the object
 
 
 def object_part(name: str, points: float, n: int) -> Part:
@@ -378,16 +380,16 @@ WRITTEN = (
     Written(
         "a2.logit",
         5,
-        "2 points: where the network is sure, the softmax is flat and its slope nearly 0. 2 points: the slope of the "
-        "probability mixes in the other classes (it is p_y times the slope of S_y less the mean slope). 1 point: a "
-        "number of the student's own picture.",
+        "2 points: where the network is sure, the softmax is flat and its gradient nearly 0. 2 points: the gradient of "
+        "the probability mixes in the other classes (it is p_y times the gradient of S_y less the mean gradient). "
+        "1 point: a number of the student's own image.",
     ),
     Written(
         "a2.which_map",
         10,
         "4 points: names the map with the largest measured overlap, with its interval. 3 points: says what that map "
-        "asks the network, and that a small change and a covered patch are two questions. 3 points: a scene where it "
-        "fails, and why.",
+        "measures, and that the effects of a small change and of a covered patch are two quantities. 3 points: a "
+        "scene where it fails, and why.",
     ),
 )
 

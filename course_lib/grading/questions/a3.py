@@ -9,20 +9,22 @@ from course_lib.grading.plain import Plain, net
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
 from course_lib.optimizers import steepest
 
+__all__ = ["ASSIGNMENT"]
+
 CLASSES = 5
 
 
-def pictures(generator: Generator, n: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Pictures of 16 pixels with colour values between low and high."""
+def images(generator: Generator, n: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Images of 16 x 16 pixels with values between low and high."""
     return low + (high - low) * torch.rand(n, 3, 16, 16, generator=generator, dtype=torch.float64)
 
 
 def labels(generator: Generator, n: int) -> Tensor:
-    """Labels of which no two neighbours are equal, so that one picture's label never serves for the next."""
+    """Labels of which no two neighbours are equal, so that one image's label never serves for the next."""
     return (torch.randint(CLASSES, (1,), generator=generator) + torch.arange(n)) % CLASSES
 
 
-# ---------------------------------------------------------------- one step uphill
+# ---------------------------------------------------------------- one step of gradient ascent
 
 
 def step(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
@@ -35,20 +37,20 @@ def step_part(
     n = len(lengths)
 
     def inputs(generator: Generator) -> dict[str, Plain]:
-        """Slopes of very different lengths, one for each picture."""
-        slope = torch.randn(n, 3, 16, 16, generator=generator, dtype=torch.float64)
-        slope = slope * torch.tensor(lengths).view(n, 1, 1, 1)
-        return {"x": pictures(generator, n, low, high), "slope": slope, "length": length, "decay": decay}
+        """Gradients of very different lengths, one for each image."""
+        gradient = torch.randn(n, 3, 16, 16, generator=generator, dtype=torch.float64)
+        gradient = gradient * torch.tensor(lengths).view(n, 1, 1, 1)
+        return {"x": images(generator, n, low, high), "slope": gradient, "length": length, "decay": decay}
 
     return Part(name, points, inputs)
 
 
 def downhill(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
     climb = slope - 2 * decay * (x - 0.5)
-    return (x - length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)).clamp(0, 1)
+    return (x - length * F.normalize(climb.flatten(1)).view_as(climb)).clamp(0, 1)
 
 
-def as_long_as_the_slope(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+def as_long_as_the_gradient(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
     return (x + length * (slope - 2 * decay * (x - 0.5))).clamp(0, 1)
 
 
@@ -59,22 +61,22 @@ def over_the_largest(x: Tensor, slope: Tensor, length: float, decay: float) -> T
 
 def towards_black(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
     climb = slope - 2 * decay * x
-    return (x + length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)).clamp(0, 1)
+    return (x + length * F.normalize(climb.flatten(1)).view_as(climb)).clamp(0, 1)
 
 
 def without_the_two(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
     climb = slope - decay * (x - 0.5)
-    return (x + length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)).clamp(0, 1)
+    return (x + length * F.normalize(climb.flatten(1)).view_as(climb)).clamp(0, 1)
 
 
 def one_length_for_the_batch(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
     climb = slope - 2 * decay * (x - 0.5)
-    return (x + length * climb / climb.norm()).clamp(0, 1)
+    return (x + length * climb / climb.square().sum().sqrt()).clamp(0, 1)
 
 
 def out_of_the_range(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
     climb = slope - 2 * decay * (x - 0.5)
-    return x + length * climb / climb.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+    return x + length * F.normalize(climb.flatten(1)).view_as(climb)
 
 
 STEP = Question(
@@ -85,40 +87,40 @@ STEP = Question(
         step_part("without decay", 4, lengths=(1,), length=1.0, decay=0.0, low=0.3, high=0.7),
         step_part("with decay", 2, lengths=(1,), length=1.0, decay=2.0, low=0.3, high=0.9),
         step_part("a batch, near black and white", 2, lengths=(1, 4, 16), length=6.0, decay=2.0, low=0.0, high=1.0),
-        step_part("no slope, no step", 2, lengths=(1, 0), length=1.0, decay=0.0, low=0.3, high=0.7),
+        step_part("a gradient of zero, no step", 2, lengths=(1, 0), length=1.0, decay=0.0, low=0.3, high=0.7),
     ),
     mistakes=(
         Mistake("the step goes downhill", downhill),
-        Mistake("the direction is not divided by its length", as_long_as_the_slope),
+        Mistake("the direction is not divided by its length", as_long_as_the_gradient),
         Mistake("the direction is divided by its largest value, and not by its length", over_the_largest),
         Mistake("the decay pulls towards black (0), and not towards mid grey (0.5)", towards_black, 6),
         Mistake("the derivative of the square has lost its factor 2", without_the_two, 6),
-        Mistake("the whole batch shares one length; each picture has its own", one_length_for_the_batch, 8),
+        Mistake("the whole batch shares one length; each image has its own", one_length_for_the_batch, 8),
         Mistake("the result is not clipped to [0, 1]", out_of_the_range, 8),
     ),
     tolerance=1e-4,
 )
 
-# ---------------------------------------------------------------- the slope of a shaken picture
+# ---------------------------------------------------------------- the gradient of a jittered image
 
 
 def jittered_slope(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
     total = torch.zeros_like(x)
     for down, right in shifts.tolist():
         moved = x.detach().roll((down, right), (2, 3)).requires_grad_()
-        (slope,) = torch.autograd.grad(net(moved).gather(1, label[:, None]).sum(), moved)
-        total += slope.roll((-down, -right), (2, 3))
+        (gradient,) = torch.autograd.grad(net(moved).gather(1, label[:, None]).sum(), moved)
+        total += gradient.roll((-down, -right), (2, 3))
     return total / len(shifts)
 
 
 def jitter_part(name: str, points: float, n: int, shifts: int, reach: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        """Shifts whose two numbers differ, are not zero (unless reach is), and are not half a picture."""
+        """Shifts whose two numbers differ, are not zero (unless reach is), and are not half an image."""
         down = torch.randint(1, 4, (shifts,), generator=generator)
         right = -torch.randint(4, 7, (shifts,), generator=generator)
         return {
             "net": net(generator, classes=CLASSES),
-            "x": pictures(generator, n),
+            "x": images(generator, n),
             "label": labels(generator, n),
             "shifts": torch.stack([down, right], 1) * (reach > 0),
         }
@@ -150,8 +152,8 @@ def only_the_last_shift(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor
     x = x.clone().requires_grad_()
     for a, b in shifts.tolist():
         score = net(x.roll((a, b), (2, 3))).gather(1, label[:, None]).sum()
-        slope = torch.autograd.grad(score, x)[0]
-    return slope
+        gradient = torch.autograd.grad(score, x)[0]
+    return gradient
 
 
 def each_on_top_of_the_last(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
@@ -192,31 +194,32 @@ JITTERED_SLOPE = Question(
         jitter_part("several shifts of a batch", 6, 3, 3, 6),
     ),
     mistakes=(
-        Mistake("the slope is not rolled back to where the pixels are", not_rolled_back, 4),
+        Mistake("the gradient is not rolled back to where the pixels are", not_rolled_back, 4),
         Mistake("down and right are exchanged", right_before_down, 4),
-        Mistake("the slopes are summed over the shifts, and not averaged", shifts_summed, 9),
+        Mistake("the gradients are summed over the shifts, and not averaged", shifts_summed, 9),
         Mistake("only the last shift counts", only_the_last_shift, 9),
-        Mistake("each shift starts where the last one ended, and not from x", each_on_top_of_the_last, 9),
+        Mistake("each shift starts where the last one ended, and not at x", each_on_top_of_the_last, 9),
         Mistake("the probability was differentiated, and not the score before the softmax", of_the_probability),
         Mistake("the cross-entropy was differentiated, and not the score", of_the_loss),
-        Mistake("the first picture's label was used for every picture", one_label_for_all, 9),
+        Mistake("the first image's label was used for every image", one_label_for_all, 9),
     ),
 )
 
-# ---------------------------------------------------------------- another length for another frequency
+# ---------------------------------------------------------------- scaling by frequency
 
 
 def smooth(slope: Tensor, power: float) -> Tensor:
     height, width = slope.shape[2:]
     frequency = (torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.fftfreq(width) ** 2).sqrt().to(slope)
     scale = frequency.clamp(min=1 / max(height, width)) ** power
-    return torch.fft.ifft2(torch.fft.fft2(slope) / scale).real
+    smoothed: Tensor = torch.fft.ifft2(torch.fft.fft2(slope) / scale).real
+    return smoothed
 
 
 def smooth_part(name: str, points: float, height: int, width: int, power: float) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        slope = torch.randn(2, 3, height, width, generator=generator, dtype=torch.float64)
-        return {"slope": 1.0 + slope, "power": power}  # the mean, frequency 0, counts for something
+        gradient = torch.randn(2, 3, height, width, generator=generator, dtype=torch.float64)
+        return {"slope": 1.0 + gradient, "power": power}  # the mean, frequency 0, is not negligible
 
     return Part(name, points, inputs)
 
@@ -224,44 +227,51 @@ def smooth_part(name: str, points: float, height: int, width: int, power: float)
 def fine_before_coarse(slope: Tensor, power: float) -> Tensor:
     h, w = slope.shape[2:]
     f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / max(h, w))
-    return torch.fft.irfft2(torch.fft.rfft2(slope) * f**power, s=(h, w))
+    smoothed: Tensor = torch.fft.irfft2(torch.fft.rfft2(slope) * f**power, s=(h, w))
+    return smoothed
 
 
 def frequencies_added(slope: Tensor, power: float) -> Tensor:
     h, w = slope.shape[2:]
     f = (torch.fft.fftfreq(h).abs()[:, None] + torch.fft.rfftfreq(w)).clamp(min=1 / max(h, w))
-    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+    smoothed: Tensor = torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+    return smoothed
 
 
 def root_forgotten(slope: Tensor, power: float) -> Tensor:
     h, w = slope.shape[2:]
     f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).clamp(min=1 / max(h, w))
-    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+    smoothed: Tensor = torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+    return smoothed
 
 
 def mean_taken_out(slope: Tensor, power: float) -> Tensor:
     h, w = slope.shape[2:]
     f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt()
     gain = torch.where(f > 0, f.clamp(min=1e-9) ** -power, 0.0)
-    return torch.fft.irfft2(torch.fft.rfft2(slope) * gain, s=(h, w))
+    smoothed: Tensor = torch.fft.irfft2(torch.fft.rfft2(slope) * gain, s=(h, w))
+    return smoothed
 
 
 def always_once(slope: Tensor, power: float) -> Tensor:
     h, w = slope.shape[2:]
     f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / max(h, w))
-    return torch.fft.irfft2(torch.fft.rfft2(slope) / f, s=(h, w))
+    smoothed: Tensor = torch.fft.irfft2(torch.fft.rfft2(slope) / f, s=(h, w))
+    return smoothed
 
 
 def even_width(slope: Tensor, power: float) -> Tensor:
     h, w = slope.shape[2:]
     f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / max(h, w))
-    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power)
+    smoothed: Tensor = torch.fft.irfft2(torch.fft.rfft2(slope) / f**power)
+    return smoothed
 
 
 def floor_of_the_height(slope: Tensor, power: float) -> Tensor:
     h, w = slope.shape[2:]
     f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.rfftfreq(w) ** 2).sqrt().clamp(min=1 / h)
-    return torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+    smoothed: Tensor = torch.fft.irfft2(torch.fft.rfft2(slope) / f**power, s=(h, w))
+    return smoothed
 
 
 SMOOTH = Question(
@@ -270,7 +280,7 @@ SMOOTH = Question(
     reference=smooth,
     parts=(
         smooth_part("power 0, which changes nothing", 3, 16, 16, 0.0),
-        smooth_part("a square picture", 7, 16, 16, 2.0),
+        smooth_part("a square image", 7, 16, 16, 2.0),
         smooth_part("wider than high, and odd", 5, 12, 17, 1.0),
     ),
     mistakes=(
@@ -295,7 +305,7 @@ def fgsm_part(name: str, points: float, n: int, *, targeted: bool, low: float, h
     def inputs(generator: Generator) -> dict[str, Plain]:
         return {
             "net": net(generator, classes=CLASSES),
-            "x": pictures(generator, n, low, high),
+            "x": images(generator, n, low, high),
             "label": labels(generator, n),
             "epsilon": 0.1,
             "targeted": targeted,
@@ -355,7 +365,7 @@ FGSM = Question(
         Mistake("the step is along the gradient itself, and not along its sign", along_the_gradient),
         Mistake("the score was differentiated, and not the cross-entropy", from_the_score),
         Mistake("the result is not clipped to [0, 1]", unclipped, 10),
-        Mistake("the change is returned, and not the picture", step_itself),
+        Mistake("the change is returned, and not the image", step_itself),
     ),
 )
 
@@ -380,7 +390,7 @@ def pgd_part(name: str, points: float, *, n: int, step_size: float, steps: int, 
         shape = (n, 3, 16, 16)
         return {
             "net": net(generator, classes=CLASSES),
-            "x": pictures(generator, n, low, 1 - low),
+            "x": images(generator, n, low, 1 - low),
             "label": labels(generator, n),
             "epsilon": 0.1,
             "step_size": step_size,
@@ -413,12 +423,12 @@ def projected_at_the_end(
     return (x + (moved - x).clamp(-epsilon, epsilon)).clamp(0, 1).detach()
 
 
-def first_slope_again(
+def first_gradient_again(
     net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
 ) -> Tensor:
-    start = (x + noise).clamp(0, 1).requires_grad_()
-    (g,) = torch.autograd.grad(F.cross_entropy(net(start), label), start)
-    moved = start.detach()
+    initial = (x + noise).clamp(0, 1).requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(initial), label), initial)
+    moved = initial.detach()
     for _ in range(steps):
         moved = (x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
     return moved
@@ -469,14 +479,14 @@ PGD = Question(
     mistakes=(
         Mistake("the steps together are not kept within epsilon of x", never_projected, 5),
         Mistake("the result is projected once at the end, and not after each step", projected_at_the_end, 5),
-        Mistake("every step takes the first slope again", first_slope_again, 5),
-        Mistake("the walk starts at x, whatever the noise", no_random_start, 13),
-        Mistake("the pictures leave [0, 1]", outside_the_range, 13),
+        Mistake("every step takes the first gradient again", first_gradient_again, 5),
+        Mistake("the steps start at x, whatever the noise", no_random_start, 13),
+        Mistake("the images leave [0, 1]", outside_the_range, 13),
         Mistake("the loss falls where it should rise", downhill_steps),
     ),
 )
 
-# ---------------------------------------------------------------- how often did it work?
+# ---------------------------------------------------------------- the share that is fooled
 
 
 def fooled(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
@@ -485,7 +495,7 @@ def fooled(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
     return torch.tensor([found.mean, found.low, found.high], dtype=torch.float64)
 
 
-def answers_part(name: str, points: float, *, wrong: int, turned: int) -> Part:
+def predictions_part(name: str, points: float, *, wrong: int, turned: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         """30 labels; the network gets `wrong` of them wrong before and after, and `turned` others only after."""
         n = 30
@@ -542,13 +552,13 @@ FOOLED = Question(
     function="fooled",
     reference=fooled,
     parts=(
-        answers_part("all were right before", 4, wrong=0, turned=11),
-        answers_part("some were wrong before", 4, wrong=7, turned=9),
-        answers_part("nobody is fooled", 2, wrong=4, turned=0),
+        predictions_part("all were right before", 4, wrong=0, turned=11),
+        predictions_part("some were wrong before", 4, wrong=7, turned=9),
+        predictions_part("nobody is fooled", 2, wrong=4, turned=0),
     ),
     mistakes=(
         Mistake("what was wrong before the attack counts as fooled", share_of_all, 4),
-        Mistake("n counts the pictures that were wrong before, too", divided_by_all, 4),
+        Mistake("n counts the images that were wrong before, too", divided_by_all, 4),
         Mistake("the interval is p +- 1.96 deviations, and not Wilson's", plus_minus_two_deviations),
         Mistake("the share that held is returned, and not the share that was fooled", share_that_held),
         Mistake("the bounds are not divided by 1 + z^2 / n", not_divided),

@@ -12,25 +12,30 @@ from course_lib.grading.question import Assignment, Mistake, Part, Question, Wri
 from course_lib.images import resize
 from course_lib.taps import Taps
 
+__all__ = ["ASSIGNMENT"]
+
 
 def drawn(generator: Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def pictures(generator: Generator, *shape: int) -> Tensor:
+def images(generator: Generator, *shape: int) -> Tensor:
     return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
 
-# ---------------------------------------------------------------- how far is the code?
+# ---------------------------------------------------------------- the distance of codes
 
 
 def code_distance(a: Tensor, a0: Tensor) -> Tensor:
-    each = [energy.distance({"": b})({"": one}, one) for one, b in zip(a.split(1), _one_each(a0, len(a)), strict=True)]
+    each = [
+        energy.distance({"": b})({"": one}, one)
+        for one, b in zip(torch.split(a, 1), _one_each(a0, len(a)), strict=True)
+    ]
     return torch.stack(each)
 
 
 def _one_each(a0: Tensor, n: int) -> list[Tensor]:
-    return list(a0.expand(n, *a0.shape[1:]).split(1))
+    return list(torch.split(a0.expand(n, *a0.shape[1:]), 1))
 
 
 def distance_part(name: str, points: float, targets: int, *shape: int) -> Part:
@@ -49,7 +54,7 @@ def over_all_norms(a: Tensor, a0: Tensor) -> Tensor:
 
 
 def not_squared(a: Tensor, a0: Tensor) -> Tensor:
-    return (a - a0).flatten(1).norm(dim=1) / a0.flatten(1).norm(dim=1)
+    return (a - a0).flatten(1).square().sum(1).sqrt() / a0.flatten(1).square().sum(1).sqrt()
 
 
 def mean_square(a: Tensor, a0: Tensor) -> Tensor:
@@ -65,30 +70,30 @@ CODE_DISTANCE = Question(
     function="code_distance",
     reference=code_distance,
     parts=(
-        distance_part("a target for each picture", 6, 3, 4, 3, 2),
-        distance_part("one target for all, a layer without places", 4, 1, 7),
+        distance_part("a target for each image", 6, 3, 4, 3, 2),
+        distance_part("one target for all, a layer without spatial positions", 4, 1, 7),
     ),
     mistakes=(
         Mistake("it is divided by the norm of the changing code, and not of the target", over_its_own_norm),
         Mistake("it is divided by the norm of all targets together", over_all_norms, 4),
         Mistake("the norms are not squared", not_squared),
         Mistake("it is a mean square, not divided by the target's norm", mean_square),
-        Mistake("the first target is used for every picture", first_target, 4),
+        Mistake("the first target is used for every image", first_target, 4),
     ),
 )
 
-# ---------------------------------------------------------------- the slope of the total variation
+# ---------------------------------------------------------------- the gradient of the total variation
 
 
 def variation_slope(x: Tensor, beta: float) -> Tensor:
     y = x.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(energy.total_variation(beta)({}, y), y)
-    return slope
+    (gradient,) = torch.autograd.grad(energy.total_variation(beta)({}, y), y)
+    return gradient
 
 
 def variation_part(name: str, points: float, beta: float, *, flat: bool = False) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        x = pictures(generator, 2, 3, 6, 7)
+        x = images(generator, 2, 3, 6, 7)
         if flat:
             x[0, :, 2:5, 1:5] = 0.5
         return {"x": x, "beta": beta}
@@ -98,10 +103,10 @@ def variation_part(name: str, points: float, beta: float, *, flat: bool = False)
 
 def always_squares(x: Tensor, beta: float) -> Tensor:
     across, down = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
-    slope = -(across + down)
-    slope[..., 1:] += across[..., :-1]
-    slope[..., 1:, :] += down[..., :-1, :]
-    return 2 * slope
+    gradient = -(across + down)
+    gradient[..., 1:] += across[..., :-1]
+    gradient[..., 1:, :] += down[..., :-1, :]
+    return 2 * gradient
 
 
 def without_beta(x: Tensor, beta: float) -> Tensor:
@@ -109,10 +114,10 @@ def without_beta(x: Tensor, beta: float) -> Tensor:
     s = across**2 + down**2
     power = torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta / 2 - 1), 0)
     across, down = power * across, power * down
-    slope = -(across + down)
-    slope[..., 1:] += across[..., :-1]
-    slope[..., 1:, :] += down[..., :-1, :]
-    return slope
+    gradient = -(across + down)
+    gradient[..., 1:] += across[..., :-1]
+    gradient[..., 1:, :] += down[..., :-1, :]
+    return gradient
 
 
 def downhill(x: Tensor, beta: float) -> Tensor:
@@ -120,10 +125,10 @@ def downhill(x: Tensor, beta: float) -> Tensor:
     s = across**2 + down**2
     power = beta * torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta / 2 - 1), 0)
     across, down = power * across, power * down
-    slope = across + down
-    slope[..., 1:] -= across[..., :-1]
-    slope[..., 1:, :] -= down[..., :-1, :]
-    return slope
+    gradient = across + down
+    gradient[..., 1:] -= across[..., :-1]
+    gradient[..., 1:, :] -= down[..., :-1, :]
+    return gradient
 
 
 def half_of_each_difference(x: Tensor, beta: float) -> Tensor:
@@ -138,10 +143,10 @@ def whole_exponent(x: Tensor, beta: float) -> Tensor:
     s = across**2 + down**2
     power = beta * torch.where(s > 0, torch.where(s > 0, s, 1) ** (beta - 2), 0)
     across, down = power * across, power * down
-    slope = -(across + down)
-    slope[..., 1:] += across[..., :-1]
-    slope[..., 1:, :] += down[..., :-1, :]
-    return slope
+    gradient = -(across + down)
+    gradient[..., 1:] += across[..., :-1]
+    gradient[..., 1:, :] += down[..., :-1, :]
+    return gradient
 
 
 def round_the_border(x: Tensor, beta: float) -> Tensor:
@@ -164,10 +169,10 @@ VARIATION_SLOPE = Question(
     mistakes=(
         Mistake("beta is taken as 2, whatever it is", always_squares, 10),
         Mistake("the factor beta is missing", without_beta, 5),
-        Mistake("the sign is reversed: this slope leads to more variation", downhill),
-        Mistake("each difference has two ends, and only one of them gets a slope", half_of_each_difference),
+        Mistake("the sign is reversed: this gradient leads to more variation", downhill),
+        Mistake("each difference has two ends, and only one of them gets a gradient", half_of_each_difference),
         Mistake("the exponent is beta - 2, and not beta/2 - 1", whole_exponent, 10),
-        Mistake("the picture continues at the other border", round_the_border),
+        Mistake("the image continues at the other border", round_the_border),
     ),
 )
 
@@ -241,7 +246,7 @@ ORIENTATION_BINS = Question(
     parts=(
         bins_part("18 directions", 7, 18),
         bins_part("8 directions", 4, 8),
-        bins_part("places without a gradient", 4, 18, flat=True),
+        bins_part("positions without a gradient", 4, 18, flat=True),
     ),
     mistakes=(
         Mistake("all goes to the nearest direction, and is not shared between two", all_to_the_nearest),
@@ -265,9 +270,9 @@ def dream_step(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[
 
 def dream_part(name: str, points: float, n: int, *, shifted: bool = False) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        """Pictures of falling contrast: the second has a smaller slope than the first."""
+        """Images of falling contrast: the second has a smaller gradient than the first."""
         contrast = torch.tensor([1.0, 0.1, 0.4], dtype=torch.float64)[:n, None, None, None]
-        x = 0.5 + contrast * (pictures(generator, n, 3, 16, 16) - 0.5)
+        x = 0.5 + contrast * (images(generator, n, 3, 16, 16) - 0.5)
         shift = (3, -5) if shifted else (0, 0)
         return {"net": net(generator), "layer": "relu2", "x": x, "step": 0.03, "shift": shift}
 
@@ -345,16 +350,16 @@ DREAM_STEP = Question(
     function="dream_step",
     reference=dream_step,
     parts=(
-        dream_part("one picture, no shift", 10, 1),
+        dream_part("one image, no shift", 10, 1),
         dream_part("shifted", 5, 1, shifted=True),
-        dream_part("a batch of bright and dull pictures", 5, 3),
+        dream_part("a batch of images of different contrast", 5, 3),
     ),
     mistakes=(
-        Mistake("ones were sent back, and not the activations", more_of_the_sum),
+        Mistake("ones were propagated back, and not the activations", more_of_the_sum),
         Mistake("the step leads downhill", less_of_it),
-        Mistake("the picture stays shifted", not_shifted_back, 15),
+        Mistake("the image stays shifted", not_shifted_back, 15),
         Mistake("the mean of |g| is taken over the whole batch", one_mean_for_the_batch, 15),
-        Mistake("the slope is divided by its largest value, and not by its mean size", over_the_largest),
+        Mistake("the gradient is divided by its largest value, and not by its mean size", over_the_largest),
         Mistake("the result is not brought back to [0, 1]", out_of_range),
     ),
 )
@@ -369,7 +374,7 @@ def next_octave(x: Tensor, dreamt: Tensor, size: tuple[int, int]) -> Tensor:
 
 def octave_part(name: str, points: float, small: tuple[int, int], size: tuple[int, int], contrast: float) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        x, added = pictures(generator, 1, 3, 16, 20), pictures(generator, 1, 3, *small)
+        x, added = images(generator, 1, 3, 16, 20), images(generator, 1, 3, *small)
         x = 0.5 + contrast * (x - 0.5)
         dreamt = (resize(x, small) + contrast * (added - 0.5)).clamp(0, 1)
         return {"x": x, "dreamt": dreamt, "size": size}
@@ -410,8 +415,8 @@ NEXT_OCTAVE = Question(
     function="next_octave",
     reference=next_octave,
     parts=(
-        octave_part("a dull picture, a square", 5, (8, 8), (12, 12), 0.3),
-        octave_part("a picture of full contrast, not square", 5, (8, 10), (12, 15), 1.0),
+        octave_part("an image of low contrast, square", 5, (8, 8), (12, 12), 0.3),
+        octave_part("an image of full contrast, not square", 5, (8, 10), (12, 15), 1.0),
     ),
     mistakes=(
         Mistake("the small dream is enlarged, and the photograph's own detail is lost", dream_enlarged),
@@ -453,7 +458,7 @@ def cosine(a: Tensor, a0: Tensor) -> Tensor:
 
 def once_the_norm(a: Tensor, a0: Tensor) -> Tensor:
     noticed = a0.clamp(min=0).flatten(1)
-    return (a.flatten(1) * noticed).sum(1) / noticed.norm(dim=1)
+    return (a.flatten(1) * noticed).sum(1) / noticed.square().sum(1).sqrt()
 
 
 def over_the_norm_of_a(a: Tensor, a0: Tensor) -> Tensor:
@@ -467,10 +472,10 @@ RESEMBLANCE = Question(
     reference=resemblance,
     parts=(resemblance_part("behind a ReLU", 5, True), resemblance_part("before the ReLU", 5, False)),
     mistakes=(
-        Mistake("negative values of the remembered code are kept", not_rectified, 5),
+        Mistake("negative values of the code a0 are kept", not_rectified, 5),
         Mistake("the changing code is rectified, too", both_rectified, 5),
-        Mistake("it is a cosine: no picture can have three times as much of it", cosine),
-        Mistake("the norm is not squared, so that it does not begin at 1", once_the_norm),
+        Mistake("it is a cosine: no image can have three times as much of it", cosine),
+        Mistake("the norm is not squared, so that it is not 1 for a = a0", once_the_norm),
         Mistake("it is divided by the norm of the changing code", over_the_norm_of_a),
     ),
 )
@@ -479,15 +484,15 @@ WRITTEN = (
     Written(
         "a4.square",
         7,
-        "3 points: the chain rule, J^T f is the slope of sum f^2 / 2. 2 points: ones are the slope of sum f, which "
-        "asks all units for the same, also those that see nothing. 2 points: the figure or a number of the run.",
+        "3 points: the chain rule, J^T f is the gradient of sum f^2 / 2. 2 points: ones are the gradient of sum f, "
+        "which raises all units alike, also those that are off. 2 points: the figure or a number of the run.",
     ),
     Written(
         "a4.forgotten",
         8,
         "3 points: names what each layer has lost, with numbers and intervals of the table. 3 points: says that a low "
-        "code error says nothing about the picture, and which column shows it. 2 points: a limit of the measurement "
-        "(few scenes, a related judge, a price on roughness that rises with the layer).",
+        "code error says nothing about the image, and which column shows it. 2 points: a limit of the measurement "
+        "(few scenes, a related judge, a regulariser whose weight rises with the layer).",
     ),
 )
 

@@ -8,7 +8,9 @@ from course_lib import energy
 from course_lib.grading.plain import Plain
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
 
-# ---------------------------------------------------------------- how alike are two neighbourhoods?
+__all__ = ["ASSIGNMENT"]
+
+# ---------------------------------------------------------------- distances of neighbourhoods
 
 
 def window_distances(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
@@ -21,12 +23,12 @@ def window_distances(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
 
 def window_part(name: str, points: float, unknown: bool) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        """An exemplar that is wider than high, and a window whose unknown places hold anything."""
+        """An exemplar that is wider than high, and a window whose unknown positions hold anything."""
         exemplar, around = (
             torch.rand(3, *size, generator=generator, dtype=torch.float64) for size in ((9, 12), (5, 5))
         )
         known = torch.ones(5, 5, dtype=torch.bool)
-        if unknown:  # what comes later in reading order, and one place before
+        if unknown:  # what comes later in reading order, and one position before
             known.view(-1)[12:] = False
             known.view(-1)[torch.randint(10, (1,), generator=generator)] = False
         return {"exemplar": exemplar, "around": around, "known": known}
@@ -34,7 +36,7 @@ def window_part(name: str, points: float, unknown: bool) -> Part:
     return Part(name, points, inputs)
 
 
-def all_places_counted(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+def all_positions_counted(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
     side = len(known)
     off = torch.arange(side) - side // 2
     weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2))
@@ -50,7 +52,7 @@ def divided_by_all_weights(exemplar: Tensor, around: Tensor, known: Tensor) -> T
     return (weight * known * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / weight.sum()
 
 
-def every_place_the_same(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+def every_position_the_same(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
     side = len(known)
     windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
     return (known * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / known.sum()
@@ -86,9 +88,9 @@ WINDOW_DISTANCES = Question(
     reference=window_distances,
     parts=(window_part("everything known", 6, False), window_part("half of the window unknown", 9, True)),
     mistakes=(
-        Mistake("unknown places are compared, too", all_places_counted, 6),
-        Mistake("the sum is divided by the weights of all places, not of the known ones", divided_by_all_weights, 6),
-        Mistake("the Gaussian is missing: all places have one weight", every_place_the_same),
+        Mistake("unknown positions are compared, too", all_positions_counted, 6),
+        Mistake("the sum is divided by the weights of all positions, not of the known ones", divided_by_all_weights, 6),
+        Mistake("the Gaussian is missing: all positions have one weight", every_position_the_same),
         Mistake("the sum is not divided by the weights", not_divided),
         Mistake("the Gaussian's exponent lacks its factor 1/2", narrow_gaussian),
         Mistake("the differences are not squared", absolute_differences),
@@ -115,7 +117,7 @@ def gram_of_the_mean(a: Tensor) -> Tensor:
     return rows @ rows.mT / rows.shape[2]
 
 
-def gram_of_places(a: Tensor) -> Tensor:
+def gram_of_positions(a: Tensor) -> Tensor:
     rows = a.flatten(2)
     return rows.mT @ rows
 
@@ -130,7 +132,7 @@ def one_gram_for_all(a: Tensor) -> Tensor:
     return torch.einsum("nchw,ndhw->cd", a, a).expand(len(a), -1, -1)
 
 
-def channels_and_places_mixed(a: Tensor) -> Tensor:
+def channels_and_positions_mixed(a: Tensor) -> Tensor:
     n, c, h, w = a.shape
     rows = a.permute(0, 2, 3, 1).reshape(n, c, h * w)
     return rows @ rows.mT
@@ -140,13 +142,13 @@ GRAM_MATRIX = Question(
     name="a5.gram_matrix",
     function="gram_matrix",
     reference=gram_matrix,
-    parts=(gram_part("one picture", 6, 1, 5, 4, 4), gram_part("a batch, wider than high", 4, 3, 5, 4, 6)),
+    parts=(gram_part("one image", 6, 1, 5, 4, 4), gram_part("a batch, wider than high", 4, 3, 5, 4, 6)),
     mistakes=(
-        Mistake("it was divided by the number of places; here nothing is divided yet", gram_of_the_mean),
-        Mistake("places were multiplied with places, and not channels with channels", gram_of_places),
+        Mistake("it was divided by the number of positions; here nothing is divided yet", gram_of_the_mean),
+        Mistake("positions were multiplied with positions, and not channels with channels", gram_of_positions),
         Mistake("the mean was taken off first: that is a covariance", covariance),
-        Mistake("the pictures of a batch were added up", one_gram_for_all, 6),
-        Mistake("channels and places were mixed by a reshape after a permute", channels_and_places_mixed),
+        Mistake("the images of a batch were added up", one_gram_for_all, 6),
+        Mistake("channels and positions were mixed by a reshape after a permute", channels_and_positions_mixed),
     ),
 )
 
@@ -158,7 +160,7 @@ def texture_energy(activations: dict[str, Tensor], targets: dict[str, Tensor], w
     return sum(terms)(activations, torch.empty(0))  # type: ignore[operator]  # a sum of energies is an energy
 
 
-SHAPES = {"relu1": (4, 8, 6), "relu2": (7, 4, 3)}  # the second layer has more channels, and fewer places
+SHAPES = {"relu1": (4, 8, 6), "relu2": (7, 4, 3)}  # the second layer has more channels, and fewer positions
 
 
 def energy_part(name: str, points: float, layers: tuple[str, ...], *, n: int = 1, larger: int = 0) -> Part:
@@ -179,8 +181,8 @@ def both_over_one_size(activations: dict[str, Tensor], targets: dict[str, Tensor
     total = torch.zeros(())
     for layer, weight in weights.items():
         a, b = activations[layer].flatten(2), targets[layer].flatten(2)
-        c, places = a.shape[1:]
-        total = total + weight * (a @ a.mT - b @ b.mT).square().sum() / (4 * c**2 * places**2)
+        c, positions = a.shape[1:]
+        total = total + weight * (a @ a.mT - b @ b.mT).square().sum() / (4 * c**2 * positions**2)
     return total
 
 
@@ -211,7 +213,9 @@ def channels_not_counted(
     return total
 
 
-def places_not_counted(activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+def positions_not_counted(
+    activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]
+) -> Tensor:
     total = torch.zeros(())
     for layer, weight in weights.items():
         a, b = activations[layer].flatten(2), targets[layer].flatten(2)
@@ -239,26 +243,26 @@ TEXTURE_ENERGY = Question(
         energy_part("an exemplar of another size", 4, ("relu2",), larger=3),
     ),
     mistakes=(
-        Mistake("both Gram matrices are divided by the picture's number of places", both_over_one_size, 11),
+        Mistake("both Gram matrices are divided by the image's number of positions", both_over_one_size, 11),
         Mistake("the weights of the layers are not used", weights_left_out, 10),
         Mistake("the factor 1/4 is missing (a mean divides by N^2 alone)", mean_of_squares),
         Mistake("the factor 1 / (4 N^2) is missing", channels_not_counted),
-        Mistake("the Gram matrices are not divided by their numbers of places", places_not_counted),
-        Mistake("activations are compared place by place, and not their Gram matrices", activations_compared),
+        Mistake("the Gram matrices are not divided by their numbers of positions", positions_not_counted),
+        Mistake("activations are compared position by position, and not their Gram matrices", activations_compared),
     ),
 )
 
-# ---------------------------------------------------------------- its slope, by hand
+# ---------------------------------------------------------------- the gradient of the Gram distance
 
 
 def gram_slope(a: Tensor, target: Tensor) -> Tensor:
     x = a.detach().requires_grad_()
     value = energy.gram_distance({"": target})({"": x}, x)
-    (slope,) = torch.autograd.grad(value, x)
-    return slope
+    (gradient,) = torch.autograd.grad(value, x)
+    return gradient
 
 
-def slope_part(name: str, points: float, n: int) -> Part:
+def gradient_part(name: str, points: float, n: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         rows = maps(generator, n, 5, 30)
         return {"a": maps(generator, n, 5, 6, 4), "target": rows @ rows.mT / 30}
@@ -266,47 +270,47 @@ def slope_part(name: str, points: float, n: int) -> Part:
     return Part(name, points, inputs)
 
 
-def half_of_the_slope(a: Tensor, target: Tensor) -> Tensor:
+def half_of_the_gradient(a: Tensor, target: Tensor) -> Tensor:
     rows = a.flatten(2)
-    c, places = rows.shape[1:]
-    return ((rows @ rows.mT / places - target) @ rows / (2 * c**2 * places)).view_as(a)
+    c, positions = rows.shape[1:]
+    return ((rows @ rows.mT / positions - target) @ rows / (2 * c**2 * positions)).view_as(a)
 
 
 def towards_the_target(a: Tensor, target: Tensor) -> Tensor:
     rows = a.flatten(2)
-    c, places = rows.shape[1:]
-    return ((target - rows @ rows.mT / places) @ rows / (c**2 * places)).view_as(a)
+    c, positions = rows.shape[1:]
+    return ((target - rows @ rows.mT / positions) @ rows / (c**2 * positions)).view_as(a)
 
 
-def places_squared(a: Tensor, target: Tensor) -> Tensor:
+def positions_squared(a: Tensor, target: Tensor) -> Tensor:
     rows = a.flatten(2)
-    c, places = rows.shape[1:]
-    return ((rows @ rows.mT / places - target) @ rows / (c**2 * places**2)).view_as(a)
+    c, positions = rows.shape[1:]
+    return ((rows @ rows.mT / positions - target) @ rows / (c**2 * positions**2)).view_as(a)
 
 
 def cut_at_zero(a: Tensor, target: Tensor) -> Tensor:
     rows = a.flatten(2)
-    c, places = rows.shape[1:]
-    return ((rows @ rows.mT / places - target) @ rows / (c**2 * places)).view_as(a) * (a > 0)
+    c, positions = rows.shape[1:]
+    return ((rows @ rows.mT / positions - target) @ rows / (c**2 * positions)).view_as(a) * (a > 0)
 
 
 def the_first_for_all(a: Tensor, target: Tensor) -> Tensor:
     rows = a[:1].flatten(2)
-    c, places = rows.shape[1:]
-    return ((rows @ rows.mT / places - target[:1]) @ a.flatten(2) / (c**2 * places)).view_as(a)
+    c, positions = rows.shape[1:]
+    return ((rows @ rows.mT / positions - target[:1]) @ a.flatten(2) / (c**2 * positions)).view_as(a)
 
 
 GRAM_SLOPE = Question(
     name="a5.gram_slope",
     function="gram_slope",
     reference=gram_slope,
-    parts=(slope_part("one picture", 9, 1), slope_part("a batch", 6, 3)),
+    parts=(gradient_part("one image", 9, 1), gradient_part("a batch", 6, 3)),
     mistakes=(
-        Mistake("a factor 2 is missing: F stands in F F^T twice", half_of_the_slope),
+        Mistake("a factor 2 is missing: F stands in F F^T twice", half_of_the_gradient),
         Mistake("the difference is taken the wrong way round: this leads uphill", towards_the_target),
-        Mistake("it is divided by M^2; one M is in G / M already", places_squared),
-        Mistake("negative activations get no slope; that is for the ReLU to say, further down", cut_at_zero),
-        Mistake("the first picture's Gram matrix is used for all", the_first_for_all, 9),
+        Mistake("it is divided by M^2; one M is in G / M already", positions_squared),
+        Mistake("negative activations get no gradient; the ReLU below sees to that", cut_at_zero),
+        Mistake("the first image's Gram matrix is used for all", the_first_for_all, 9),
     ),
 )
 
@@ -356,7 +360,7 @@ KEEP_COLOUR = Question(
     name="a5.keep_colour",
     function="keep_colour",
     reference=keep_colour,
-    parts=(colour_part("dull colours", 6, 1 / 6), colour_part("colours that leave the range", 4, 0.5)),
+    parts=(colour_part("colours near grey", 6, 1 / 6), colour_part("colours that leave the range", 4, 0.5)),
     mistakes=(
         Mistake("the luminance is the plain mean of red, green and blue", plain_mean),
         Mistake("content and style are exchanged", exchanged),
@@ -372,15 +376,15 @@ KEEP_COLOUR = Question(
 def unit_variance(weights: list[Tensor], x: Tensor) -> list[Tensor]:
     scaled = []
     for weight in weights:
-        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
-        scaled.append(weight / answer.std())
-        x = F.relu(answer / answer.std())
+        output = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / output.std())
+        x = F.relu(output / output.std())
     return scaled
 
 
 def stack_part(name: str, points: float, layers: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        """Weights of quite different scales, and pictures whose zero is mid grey."""
+        """Weights of quite different scales, and images whose zero is mid grey."""
         x = 2 * torch.rand(4, 3, 12, 12, generator=generator, dtype=torch.float64) - 1
         scales = 0.05 + torch.rand(layers, generator=generator).double()
         weights = [maps(generator, 6, 3 if i == 0 else 6, 3, 3) * scales[i] for i in range(layers)]
@@ -392,9 +396,9 @@ def stack_part(name: str, points: float, layers: int) -> Part:
 def measured_once(weights: list[Tensor], x: Tensor) -> list[Tensor]:
     scaled = []
     for weight in weights:
-        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
-        scaled.append(weight / answer.std())
-        x = F.relu(answer)
+        output = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / output.std())
+        x = F.relu(output)
     return scaled
 
 
@@ -410,9 +414,9 @@ def measured_behind_the_relu(weights: list[Tensor], x: Tensor) -> list[Tensor]:
 def without_relu(weights: list[Tensor], x: Tensor) -> list[Tensor]:
     scaled = []
     for weight in weights:
-        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
-        scaled.append(weight / answer.std())
-        x = answer / answer.std()
+        output = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / output.std())
+        x = output / output.std()
     return scaled
 
 
@@ -423,9 +427,9 @@ def by_the_formula(weights: list[Tensor], x: Tensor) -> list[Tensor]:
 def by_the_variance(weights: list[Tensor], x: Tensor) -> list[Tensor]:
     scaled = []
     for weight in weights:
-        answer = F.conv2d(x, weight, padding=weight.shape[2] // 2)
-        scaled.append(weight / answer.var())
-        x = F.relu(answer / answer.var())
+        output = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        scaled.append(weight / output.var())
+        x = F.relu(output / output.var())
     return scaled
 
 
@@ -435,10 +439,10 @@ UNIT_VARIANCE = Question(
     reference=unit_variance,
     parts=(stack_part("one layer", 6, 1), stack_part("five layers", 9, 5)),
     mistakes=(
-        Mistake("each layer is measured on answers of unscaled layers below it", measured_once, 6),
+        Mistake("each layer is measured on outputs of unscaled layers below it", measured_once, 6),
         Mistake("the deviation is measured behind the ReLU", measured_behind_the_relu),
         Mistake("there is no ReLU between the layers", without_relu, 6),
-        Mistake("the weights follow a formula, and not what the pictures do", by_the_formula),
+        Mistake("the weights follow a formula, and not the measured deviations", by_the_formula),
         Mistake("it is divided by the variance, and not by its root", by_the_variance),
     ),
 )
@@ -447,7 +451,7 @@ WRITTEN = (
     Written(
         "a5.forgets",
         5,
-        "3 points: a permutation of the places permutes the columns of F, and F P P^T F^T = F F^T. 2 points: why "
+        "3 points: a permutation of the positions permutes the columns of F, and F P P^T F^T = F F^T. 2 points: why "
         "shuffled pixels are another texture all the same: a convolution sees neighbours, so the pixels' order shows "
         "in the activations, and only the order of the activations is forgotten.",
     ),
@@ -462,8 +466,8 @@ WRITTEN = (
         "a5.untrained",
         8,
         "3 points: names both judges' numbers with intervals, and that the judges need not agree. 2 points: the Gram "
-        "judge is a trained network of the same kind, and kind to it; six pieces are few. 3 points: without biases a "
-        "ReLU network is homogeneous, a layer scaled by s has s^4 E_l, and w_l takes the factor back; the rescaling "
+        "judge is a trained network of the same architecture, which favours it; six images are few. 3 points: without biases "
+        "a ReLU network is homogeneous, a layer scaled by s has s^4 E_l, and w_l takes the factor back; the rescaling "
         "helps where weights are equal, and where numbers would fade away in deep layers.",
     ),
 )
