@@ -402,7 +402,8 @@ def one_width_for_all(codes: Tensor, perplexity: float) -> Tensor:
     low, high = -40.0, 40.0
     for _ in range(80):
         middle = (low + high) / 2
-        p = (-(2.718281828**middle) * squared).softmax(1)
+        beta: float = 2.718281828**middle
+        p = (-beta * squared).softmax(1)
         if float(torch.special.entr(p).sum(1).exp().mean()) > perplexity:
             low = middle
         else:

@@ -466,9 +466,9 @@ WRITTEN = (
         "a5.untrained",
         8,
         "3 points: names both judges' numbers with intervals, and that the judges need not agree. 2 points: the Gram "
-        "judge is a trained network of the same architecture, which favours it; six images are few. 3 points: without biases "
-        "a ReLU network is homogeneous, a layer scaled by s has s^4 E_l, and w_l takes the factor back; the rescaling "
-        "helps where weights are equal, and where numbers would fade away in deep layers.",
+        "judge is a trained network of the same architecture, which favours it; six images are few. 3 points: without "
+        "biases a ReLU network is homogeneous, a layer scaled by s has s^4 E_l, and w_l takes the factor back; the "
+        "rescaling helps where weights are equal, and where numbers would fade away in deep layers.",
     ),
 )
 
