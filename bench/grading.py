@@ -48,14 +48,17 @@ def fill(folder: Path, count: int) -> None:
 
 
 def command(folder: Path, out: Path) -> list[str]:
+    """The command line of the grader."""
     return [sys.executable, "-m", "course_lib.grading", "grade", str(folder), "--out", str(out)]
 
 
 def run(folder: Path, out: Path) -> float:
+    """Seconds that the grader takes."""
     return seconds(partial(subprocess.run, command(folder, out), check=True, **SILENT))
 
 
 def done(out: Path) -> int:
+    """How many submissions have the grade of their last question."""
     return len(list(out.glob("results/*/a2.overlap.json")))
 
 
@@ -72,6 +75,7 @@ def killed(folder: Path, out: Path, half: int) -> int:
 
 
 def rows(count: int = 200) -> Iterator[Row]:
+    """Grade a class of `count` submissions, and again with the grader killed half way."""
     with tempfile.TemporaryDirectory() as parent:
         folder, whole, cut = Path(parent, "class"), Path(parent, "whole"), Path(parent, "cut")
         folder.mkdir()
