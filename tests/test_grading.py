@@ -510,6 +510,11 @@ def test_an_answer_may_import_the_modules_of_its_assignment_and_no_others(sandbo
             assert (b'"error"' in answer) == (module == "attribution")
 
 
+def test_a_room_that_is_not_there_is_refused_and_the_nearest_is_named():
+    with pytest.raises(ValueError, match=r"no module 'atribution' \(did you mean 'attribution'"):
+        sandbox.command(("atribution",))
+
+
 def test_imports_of_other_cells_count_where_an_answer_uses_them(sandboxed):
     asked = question.question("a2.overlap")
     cells = [

@@ -1,26 +1,28 @@
 """Assignments: handed out, checked by the student, graded in a sandbox.
 
 `check("a2.saliency", saliency)` is the student's: it compares with the reference on fresh random input and says what
-differs, never the right answer. The instructor has two commands:
+differs, never the right answer. The instructor has two commands::
 
     python -m course_lib.grading release                        writes the students' notebooks from the solutions
     python -m course_lib.grading grade SUBMISSIONS --out GRADES  grades a folder or a zip of handed-in notebooks
 
-| module | one idea |
-|---|---|
-| `question` | what an assignment asks, as data: questions, parts, known mistakes, written questions |
-| `questions` | one module an assignment: `questions/a2.py` holds `ASSIGNMENT` |
-| `plain` | the plain data that enter and leave the sandbox, and their bytes |
-| `compare` | how an answer differs from the reference, in words |
-| `self_check` | the student's check |
-| `notebook` | the answers out of a handed-in notebook, whatever was handed in |
-| `release` | the student's notebook out of the solution |
-| `collect` | submissions out of a folder or an archive |
-| `sandbox` | one locked-up process a question |
-| `child` | what runs inside the sandbox |
-| `grade` | the run: every question of every submission once, on all cores, resumable |
-| `report` | pages, tables and files of the results |
-| `similar` | submissions that resemble each other |
+==============  =====================================================================================
+module          one idea
+==============  =====================================================================================
+``question``    what an assignment asks, as data: questions, parts, known mistakes, written questions
+``questions``   one module an assignment: ``questions/a2.py`` holds ``ASSIGNMENT``
+``plain``       the plain data that enter and leave the sandbox, and their bytes
+``compare``     how an answer differs from the reference, in words
+``self_check``  the student's check
+``notebook``    the answers out of a handed-in notebook, whatever was handed in
+``release``     the student's notebook out of the solution
+``collect``     submissions out of a folder or an archive
+``sandbox``     one locked-up process a question
+``child``       what runs inside the sandbox
+``grade``       the run: every question of every submission once, on all cores, resumable
+``report``      pages, tables and files of the results
+``similar``     submissions that resemble each other
+==============  =====================================================================================
 
 How to write an assignment
 --------------------------
@@ -28,7 +30,7 @@ How to write an assignment
    for a whole one. A question names a function, its `reference`, the hidden `parts` (each draws its inputs from a
    generator) and the known `mistakes` with the points that each of them keeps. The names of a question, of its function
    and of the function's parameters stay as they are: notebooks that were handed in use them.
-2. `assignments/aN_name/solution.ipynb` is the one source of the notebook. A code cell that begins with the line
+2. `assignments/aN_name/solution.ipynb` is the one source of the notebook. A code cell that begins with the line::
 
        # answer: a2.saliency
 
@@ -36,7 +38,7 @@ How to write an assignment
    line (helpers); they run in their order. Imports of other cells count where an answer uses them; everything else must
    come in as an argument. What stands between `# BEGIN SOLUTION` and `# END SOLUTION` becomes
    `raise NotImplementedError("your code here")`.
-   A Markdown cell that begins with `<!-- answer: a2.which-map -->` is a written answer; there the marks are
+   A Markdown cell that begins with `<!-- answer: a2.which_map -->` is a written answer; there the marks are
    `<!-- BEGIN SOLUTION -->` and `<!-- END SOLUTION -->`, and the student finds *Your answer here.*
    (Lines of the source, not tags: they survive every notebook editor, and students see them.)
    The first code cell is `project.repository.first_cell()`, tagged `remove-cell`; the cell after an answer calls

@@ -48,7 +48,7 @@ class Seed:
 class Net:
     """A small network, which reaches the student's function as an nn.Sequential with named layers.
 
-    Each layer is (name, operation, *numbers and tensors), one of::
+    Each layer is a tuple of its name, its operation, and numbers or tensors, one of::
 
         ("conv1", "conv", weight, bias, padding)    ("relu1", "relu")    ("pool1", "maxpool", size)
         ("mean", "avgpool")  mean over all positions, flattened          ("flat", "flatten")
