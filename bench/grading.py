@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.measuring import seconds
-from bench.rows import Row, duration, show
+from bench.rows import duration, show
 from course_lib.grading import grade, question
 from project import submissions
+from project.benches import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "a2"

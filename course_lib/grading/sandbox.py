@@ -191,7 +191,7 @@ class Sandbox:
     """
 
     def __init__(self, modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()):
-        self._complaints = tempfile.TemporaryFile()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._process = subprocess.Popen(
             command(modules, libraries), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
         )
