@@ -338,8 +338,8 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,), (a,) = gradients, ctx.saved_tensors
         rows: Tensor = a.permute(0, 2, 3, 1).flatten(1, 2)
-        product: Tensor = rows @ (gradient + gradient.mT)
-        return product.unflatten(1, a.shape[2:]).permute(0, 3, 1, 2)
+        back: Tensor = (rows @ (gradient + gradient.mT)).unflatten(1, a.shape[2:]).permute(0, 3, 1, 2)
+        return back
 
 
 def gram_distance(target: Activations, where: Tensor | None = None) -> Energy:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from course_lib import world
 from course_lib.errors import require
-from course_lib.inputs import check_images
+from course_lib.inputs import check_images, unwrapped
 from course_lib.models.coursenet import course_net
 from course_lib.models.network import Network
 from course_lib.taps import Named, hooked
@@ -63,7 +63,13 @@ def average_pooling(net: Network) -> Network:
 
     Args:
         net: The network, which stays as it is.
+
+    Raises:
+        TypeError: A network that is no `models.Network`.
     """
+    net = cast(Network, unwrapped(net))
+    if not isinstance(net, Network):
+        raise TypeError(f"average_pooling takes a models.Network, got {type(net).__name__}: wrap it in models.Network")
     copy = deepcopy(net)
     for name, module in net.named_modules():
         if isinstance(module, nn.MaxPool2d):
