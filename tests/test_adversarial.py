@@ -96,6 +96,7 @@ def test_targeted_pgd_is_torchattacks(coursenet, seen):
     assert (got - attack(x, target)).abs().max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_pgd_in_l2_is_torchattacks(coursenet):
     # the scenes that it is least sure of: elsewhere the 1e-10 that torchattacks adds to |g| shortens its steps
     scenes = world.draw(64, seed=77)
@@ -265,6 +266,7 @@ def test_a_projection_lands_in_the_ball_and_the_box_exactly(norm, epsilon, gener
         assert float(change.flatten(1).double().norm(dim=1).max()) <= epsilon
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm, epsilon", [("linf", EPSILON), ("l2", 1.5)])
 def test_every_attack_stays_in_the_ball_and_fools(norm, epsilon, coursenet, seen):
     x, label = seen
@@ -288,6 +290,7 @@ def test_a_random_start_is_the_seeds(coursenet, seen):
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_several_small_steps_do_more_than_one_and_both_more_than_noise(coursenet, seen):
     x, label = seen
 
@@ -393,6 +396,7 @@ def test_lbfgs_returns_the_last_attempt_where_none_fools_by_its_margin(monkeypat
     assert tried == pytest.approx([1, 10, 100])
 
 
+@pytest.mark.slow
 def test_lbfgs_changes_less_than_pgd_and_reaches_the_target(coursenet, seen):
     x, label = seen[0][:1], seen[1][:1]
     target = (label + 3) % 10
@@ -406,6 +410,7 @@ def test_lbfgs_changes_less_than_pgd_and_reaches_the_target(coursenet, seen):
 # ---------------------------------------------------------------- fooling images
 
 
+@pytest.mark.slow
 def test_fooling_by_ascent_is_confident(coursenet):
     targets = torch.tensor([1, 4, 8])
     images = adversarial.fooling_image(coursenet, targets, steps=60)
@@ -413,6 +418,7 @@ def test_fooling_by_ascent_is_confident(coursenet):
     assert coursenet(images).softmax(1)[range(3), targets].min() >= 0.996
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["evolution", "cppn"])
 def test_fooling_by_evolution_is_confident(method, coursenet):
     image = adversarial.fooling_image(coursenet, FOOLED[method], method=method)
@@ -443,6 +449,7 @@ def test_no_confidence_ends_evolution_at_once(method, coursenet):
 # ---------------------------------------------------------------- what must be shown
 
 
+@pytest.mark.slow
 def test_targeted_pgd_nearly_always_reaches_its_target_on_scenes(coursenet):
     scenes = world.draw(40, seed=4321)
     shift = torch.randint(1, 10, (40,), generator=torch.Generator().manual_seed(0))

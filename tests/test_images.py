@@ -24,6 +24,7 @@ def fit(image, target, steps, lr):
     return float((image() - target).detach().abs().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pixels", "fourier", "latent"])
 def test_each_unknown_can_become_a_photograph(kind):
     """Lucid's own test of a parametrisation: mean absolute error under 0.01 within 1000 Adam steps."""

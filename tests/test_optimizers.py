@@ -68,6 +68,8 @@ def test_the_smallest_gradient_has_a_direction(scale):
     gradient = torch.tensor([[3.0, -4.0]]) * scale
     for norm, expected in (("l2", [[0.6, -0.8]]), ("mean", [[6 / 7, -8 / 7]])):
         assert torch.allclose(optimizers.steepest(gradient, norm), torch.tensor(expected), rtol=1e-5)
+    many = torch.full((1, 30_000), scale * 1e-4)
+    assert torch.allclose(optimizers.steepest(many, "l2").norm(), torch.tensor(1.0), rtol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
