@@ -166,6 +166,9 @@ def test_half_precision_stays_in_the_ball_exactly_and_a_zero_change_is_none(norm
     with torch.no_grad():
         ball.pixels.add_(torch.randn(start.shape, generator=generator).to(dtype))
     ball.project()
+    still = adversarial.Ball(start, 0, norm)
+    still.project()
+    assert torch.equal(still.exact(), start)
     change = (ball.exact().double() - start.double()).flatten(1)
     size = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
     assert bool((size <= EPSILON).all() and (size > 0.5 * EPSILON).all())

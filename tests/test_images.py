@@ -353,6 +353,12 @@ def test_unbounded_pixels_meet_their_start_to_a_256th(generator):
     assert torch.allclose(image(), start.clamp(1 / 256, 255 / 256), atol=1e-6)
 
 
+def test_resize_averages_as_torchvision_does(generator):
+    x = torch.rand(1, 3, 20, 33, generator=generator)
+    for size in ([5, 7], [40, 50]):
+        assert torch.allclose(images.resize(x, size), TF.resize(x, size, antialias=True), atol=1e-6)
+
+
 # ---------------------------------------------------------------- Fourier, against Lucid's own lines
 
 
