@@ -74,7 +74,7 @@ def efros_leung(
     weights = _gaussian(window, window / 6.4).flatten().repeat(3).to(image)  # (3 window^2,)
     squares = (weights * patches.square()).T  # (3 window^2, m)
     products = (weights * patches).T
-    canvas, there = F.pad(image * known, (reach,) * 4), F.pad(known.float(), (reach,) * 4)
+    canvas, there = F.pad(image * known, (reach,) * 4), F.pad(known.to(image.dtype), (reach,) * 4)
     with bar(total=int((~known).sum()), shown=progress, desc="growing", unit="px") as grown:
         while not bool(there[..., reach:-reach, reach:-reach].all()):
             for rows, columns in _frontier(there[0, 0, reach:-reach, reach:-reach]):

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from skimage.feature import hog
 
 from course_lib import data, descriptors
-from course_lib.descriptors import HOG, DenseSIFT, glyphs, straight_through
+from course_lib.descriptors import HOG, DenseSIFT, glyphs, luma, straight_through
 from course_lib.energy import distance
 from course_lib.images import Pixels
 from course_lib.preimage import minimize
@@ -19,11 +20,11 @@ REFERENCES = sorted((Path(__file__).parent / "references").glob("vlfeat_*.npz"))
 
 @pytest.fixture(params=REFERENCES, ids=lambda path: path.stem)
 def vlfeat(request):
-    """What VLFeat's C library answered to a small picture (tools/vlfeat_references.py)."""
+    """What VLFeat's C library outputs for a small image (tools/vlfeat_references.py)."""
     with np.load(request.param) as arrays:
         reference = {name: torch.from_numpy(arrays[name]) for name in arrays}
-    picture = reference["picture"].float() / 255
-    return reference | {"picture": picture.permute(2, 0, 1)[None], "green": picture[..., 1].expand(1, 3, -1, -1)}
+    image = reference["picture"].float() / 255
+    return reference | {"image": image.permute(2, 0, 1)[None], "green": image[..., 1].expand(1, 3, -1, -1)}
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
@@ -31,9 +32,9 @@ def noise(*shape, seed=0, dtype=torch.float32):
 
 
 def waves(angle, side=48, period=12.0, dtype=torch.float32):
-    """A grey picture whose gradient points at `angle` degrees from right to down, or the other way."""
-    places = torch.arange(side, dtype=dtype)
-    along = places * math.cos(math.radians(angle)) + places[:, None] * math.sin(math.radians(angle))
+    """A grey image whose gradient points at `angle` degrees from right to down, or the other way."""
+    positions = torch.arange(side, dtype=dtype)
+    along = positions * math.cos(math.radians(angle)) + positions[:, None] * math.sin(math.radians(angle))
     return (0.5 + 0.4 * torch.sin(2 * math.pi * along / period)).expand(1, 3, -1, -1)
 
 
@@ -46,15 +47,13 @@ def test_there_are_references():
 
 @pytest.mark.parametrize("texture", [False, True])
 def test_hard_bins_are_vlfeats_up_to_rounding(vlfeat, texture):
-    code = HOG(int(vlfeat["cell"]), texture=texture)(vlfeat["picture"])[0]
+    code = HOG(int(vlfeat["cell"]), texture=texture)(vlfeat["image"])[0]
     assert torch.allclose(code, vlfeat["hard"][: 31 if texture else 27], rtol=0, atol=1e-6)
 
 
 def test_bilinear_bins_are_vlfeats_up_to_its_arc_cosine(vlfeat):
     """VLFeat takes acos in single precision, which is coarse where the gradient lies along a direction."""
-    difference = (
-        HOG(int(vlfeat["cell"]), bilinear=True, texture=True)(vlfeat["picture"])[0] - vlfeat["bilinear"]
-    ).abs()
+    difference = (HOG(int(vlfeat["cell"]), bilinear=True, texture=True)(vlfeat["image"])[0] - vlfeat["bilinear"]).abs()
     assert difference[:, 2:-2, 2:-2].max() < 1e-4
     assert difference.max() < 2e-4
     assert difference.mean() < 5e-6
@@ -62,10 +61,10 @@ def test_bilinear_bins_are_vlfeats_up_to_its_arc_cosine(vlfeat):
 
 def test_bilinear_bins_are_vlfeats_up_to_rounding(vlfeat):
     phi = HOG(int(vlfeat["cell"]), bilinear=True, texture=True, vlfeat=True)
-    assert torch.allclose(phi(vlfeat["picture"])[0], vlfeat["bilinear"], rtol=0, atol=1e-6)
+    assert torch.allclose(phi(vlfeat["image"])[0], vlfeat["bilinear"], rtol=0, atol=1e-6)
 
 
-def test_vlfeats_arc_cosine_has_the_exact_slope():
+def test_vlfeats_arc_cosine_has_the_exact_gradient():
     x = noise(1, 3, 32, 32, dtype=torch.double).requires_grad_()
     weights = noise(1, 27, 4, 4, seed=1, dtype=torch.double)
     ours, theirs = (
@@ -137,13 +136,13 @@ def test_the_steepest_colour_counts():
     assert code.argmax() == 2
 
 
-def test_without_the_clamp_a_bin_that_overshot_has_a_slope():
+def test_without_the_clamp_a_bin_that_overshot_has_a_gradient():
     x = waves(40, 32, dtype=torch.double).clone().requires_grad_()
-    slopes = []
+    gradients = []
     for clamp in (0.2, math.inf):
         code = HOG(bilinear=True, clamp=clamp)(x)
-        slopes.append(torch.autograd.grad(code[0, 20, 2, 2], x)[0].abs().max())
-    assert slopes[0] == 0 and slopes[1] > 1e-3
+        gradients.append(torch.autograd.grad(code[0, 20, 2, 2], x)[0].abs().max())
+    assert gradients[0] == 0 and gradients[1] > 1e-3
     assert code[0, 20, 2, 2] > 0.4
 
 
@@ -191,27 +190,27 @@ def test_descriptors_are_one_bin_apart(bin, height, width, rows, columns):
 @pytest.mark.parametrize(
     "phi", [HOG(4, bilinear=True), HOG(4, bilinear=True, texture=True), DenseSIFT(3), DenseSIFT(3, vlfeat=True)]
 )
-def test_slopes_agree_with_finite_differences(phi):
+def test_gradients_agree_with_finite_differences(phi):
     x = noise(1, 3, 12, 10, seed=3, dtype=torch.double).requires_grad_()
     assert torch.autograd.gradcheck(phi, x, eps=1e-7, atol=1e-4)
 
 
 @pytest.mark.parametrize("phi", [HOG(), HOG(bilinear=True), DenseSIFT(), DenseSIFT(vlfeat=True)])
 class TestLayer:
-    def test_flat_ground_has_the_code_zero_and_a_finite_slope(self, phi):
+    def test_flat_ground_has_the_code_zero_and_a_finite_gradient(self, phi):
         x = torch.full((1, 3, 32, 32), 0.4, requires_grad=True)
         code = phi(x)
         code.sum().backward()
         assert code.abs().max() == 0
         assert x.grad.isfinite().all()
 
-    def test_a_batch_is_described_as_its_pictures_alone(self, phi):
+    def test_a_batch_is_described_as_its_images_alone(self, phi):
         x = noise(3, 3, 40, 40)
         alone = torch.cat([phi(x[i : i + 1]) for i in range(3)])
         assert torch.allclose(phi(x), alone, atol=1e-6)
 
-    def test_pictures_too_small_are_refused(self, phi):
-        with pytest.raises(ValueError, match=r"needs pictures of at least 16 x 16, got 15 x 40"):
+    def test_images_too_small_are_refused(self, phi):
+        with pytest.raises(ValueError, match=r"needs images of at least 16 x 16, got 15 x 40"):
             phi(noise(1, 3, 15, 40))
 
     @pytest.mark.parametrize(
@@ -224,9 +223,19 @@ class TestLayer:
             (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), TypeError, "uint8"),
         ],
     )
-    def test_bad_pictures_are_refused(self, phi, x, error, message):
+    def test_bad_images_are_refused(self, phi, x, error, message):
         with pytest.raises(error, match=message):
             phi(x)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_any_precision_is_described_in_its_own(self, phi, dtype):
+        x = noise(1, 3, 32, 32).to(dtype)
+        code = phi(x)
+        assert code.dtype == dtype
+        exact = phi(x.float())
+        assert (code.float() - exact).abs().max() <= 1e-6 + exact.max() * torch.finfo(dtype).eps
+        with torch.inference_mode():
+            assert torch.equal(phi(x.clone()), code)
 
     def test_taps_read_it(self, phi):
         x = noise(1, 3, 32, 32)
@@ -238,60 +247,76 @@ def test_bad_sizes_are_refused():
         HOG(1)
     with pytest.raises(ValueError, match="at least 1 pixel a side, got 0"):
         DenseSIFT(0)
+    for descriptor, name in ((HOG, "cell"), (DenseSIFT, "bin")):
+        with pytest.raises(TypeError, match=f"the {name} is a whole number, got 4.5"):
+            descriptor(4.5)
 
 
-# ---------------------------------------------------------------- slopes for a descent
+# ---------------------------------------------------------------- gradients for a descent
 
 
 @pytest.mark.parametrize("phi", [HOG(), HOG(bilinear=True, texture=True), DenseSIFT(), DenseSIFT(vlfeat=True)])
-def test_straight_through_answers_the_same(phi):
+def test_straight_through_outputs_the_same(phi):
     x = noise(2, 3, 40, 48)
     with straight_through():
         through = phi(x)
     assert torch.allclose(through, phi(x), atol=1e-6)
 
 
-def slope(phi, x, channel):
+def gradient(phi, x, channel):
     x = x.clone().requires_grad_()
     return torch.autograd.grad(phi(x)[:, channel, 2:-2, 2:-2].sum(), x)[0]
 
 
 def ramp(angle, side=48):
-    """A grey picture with the same gradient everywhere, at `angle` degrees from right to down."""
-    places = torch.linspace(-0.3, 0.3, side)
-    along = places * math.cos(math.radians(angle)) + places[:, None] * math.sin(math.radians(angle))
+    """A grey image with the same gradient everywhere, at `angle` degrees from right to down."""
+    positions = torch.linspace(-0.3, 0.3, side)
+    along = positions * math.cos(math.radians(angle)) + positions[:, None] * math.sin(math.radians(angle))
     return (0.5 + along).expand(1, 3, -1, -1)
 
 
 # the middle one of DenseSIFT's bins to the right; those of the corners hold less than the clamp
 @pytest.mark.parametrize(("phi", "channel"), [(HOG(bilinear=True), 0), (DenseSIFT(), 40)], ids=["HOGb", "DSIFT"])
-def test_straight_through_a_bin_above_the_clamp_has_a_slope(phi, channel):
-    assert slope(phi, ramp(0), channel).abs().max() == 0
+def test_straight_through_a_bin_above_the_clamp_has_a_gradient(phi, channel):
+    assert gradient(phi, ramp(0), channel).abs().max() == 0
     with straight_through():
-        assert slope(phi, ramp(0), channel).abs().max() > 0.01
+        assert gradient(phi, ramp(0), channel).abs().max() > 0.01
 
 
 def test_straight_through_a_pixel_can_turn_into_another_bin():
     """At 8 degrees all pixels are in the bin at 0, near its border at 10; the bin at 20 is empty."""
     assert HOG()(ramp(8))[:, 1, 2:-2, 2:-2].max() == 0
-    assert slope(HOG(), ramp(8), 1).abs().max() == 0
+    assert gradient(HOG(), ramp(8), 1).abs().max() == 0
     with straight_through():
-        assert slope(HOG(), ramp(8), 1).abs().max() > 0.01
+        assert gradient(HOG(), ramp(8), 1).abs().max() > 0.01
 
 
 def test_straight_through_ends_with_an_error_too():
     with pytest.raises(RuntimeError, match="stop"), straight_through():
         raise RuntimeError("stop")
-    assert slope(HOG(bilinear=True), ramp(0), 0).abs().max() == 0
+    assert gradient(HOG(bilinear=True), ramp(0), 0).abs().max() == 0
 
 
 @pytest.mark.parametrize("phi", [HOG(bilinear=True), DenseSIFT()])
-def test_a_picture_is_inverted_to_one_with_its_code(phi):
+def test_an_image_is_inverted_to_one_with_its_code(phi):
     x = data.photograph("chelsea", 64)
     start = 0.5 + 0.02 * (noise(1, 3, 64, 64) - 0.5)
     found = minimize(phi, distance(phi(x)), Pixels(start), steps=100, progress=False)
     assert found.total[0] > 0.3
     assert found.total[-1] < 0.05
+
+
+# ---------------------------------------------------------------- brightness
+
+
+def test_luma_is_pillows_grey():
+    """Pillow converts to grey with the same weights, in whole numbers."""
+    image = (noise(1, 3, 20, 30) * 255).byte()
+    grey = np.asarray(Image.fromarray(image[0].permute(1, 2, 0).numpy()).convert("L"))
+    found = luma(image.double())
+    assert found.shape == (1, 1, 20, 30)
+    assert np.abs(found[0, 0].numpy() - grey).max() <= 1
+    assert np.abs(found[0, 0].numpy() - grey).mean() < 0.3
 
 
 # ---------------------------------------------------------------- glyphs
@@ -309,7 +334,7 @@ def test_glyphs_draw_the_edge_and_not_its_gradient(k):
     assert along > 20 * across
 
 
-def test_glyphs_have_the_size_and_range_of_a_picture():
+def test_glyphs_have_the_size_and_range_of_an_image():
     drawn = glyphs(HOG(texture=True)(data.photograph("chelsea", 64)), side=10)
     assert drawn.shape == (1, 1, 80, 80)
     assert drawn.min() == 0 and 0.3 < drawn.max() <= 1

@@ -64,6 +64,9 @@ def test_a_few_outliers_do_not_darken_the_rest(generator):
     maps[0, 0, 0, :3], maps[1] = 1000, 7 * maps[1]
     for found, each in zip(plotting.heat(maps), maps[:, 0].numpy(), strict=True):
         assert torch.allclose(found, coloured(each / np.percentile(each, 99.5), "inferno"), atol=0.02)
+    together = maps.numpy() / np.percentile(maps.numpy(), 99.5)
+    for found, each in zip(plotting.heat(maps, shared=True), together[:, 0], strict=True):
+        assert torch.allclose(found, coloured(each, "inferno"), atol=0.02)
     maps = maps * torch.where(torch.rand(2, 1, 30, 40, generator=generator) < 0.5, -1, 1)
     for found, each in zip(plotting.signed(maps), maps[:, 0].numpy(), strict=True):
         assert torch.allclose(found, coloured(each / np.percentile(abs(each), 99.5) / 2 + 0.5, "RdBu_r"), atol=0.02)
