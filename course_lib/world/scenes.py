@@ -73,13 +73,6 @@ class Scenes:
     An index or a mask selects scenes, ``scenes[3]`` (a batch of one), ``scenes[:8]``,
     ``scenes[scenes.factors["visible"] < 1]``.
 
-    Args:
-        images: As below.
-        labels: As below.
-        masks: As below.
-        depth: As below.
-        factors: As below.
-
     Attributes:
         images: (n, 3, size, size) float32 in [0, 1], 8-bit values.
         labels: (n,) int64, an index into SHAPES.
