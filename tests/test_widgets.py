@@ -1,6 +1,7 @@
 """The explorer: its figures, its recorded form, and the live one in a browser against a Jupyter server."""
 
 import base64
+import copy
 import io
 import re
 import socket
@@ -14,8 +15,10 @@ import nbformat
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
-from course_lib import widgets, world
+from course_lib import models, widgets, world
 
 
 def images(html):
@@ -25,8 +28,16 @@ def images(html):
 
 
 @pytest.fixture(scope="module")
-def explorer(coursenet):
-    return widgets.explorer(coursenet, images=world.draw(40, seed=9).images)
+def few_steps():
+    """Images synthesised in a few steps: what they show does not matter here."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(widgets, "STEPS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def explorer(coursenet, few_steps):
+    return widgets.explorer(coursenet, images=world.draw(20, seed=9).images)
 
 
 def test_the_layers_are_those_of_the_network_with_their_channels(explorer):
@@ -107,6 +118,80 @@ def test_recording_an_unknown_unit_is_refused(explorer):
         explorer.record([("relu9", 0, "")])
     with pytest.raises(ValueError, match="channel of layer 'fc8'.*0 to 9"):
         explorer.record([("fc8", 10, "")])
+
+
+# --- networks as they come ------------------------------------------------------------------------------------
+
+
+class Auxiliary(nn.Module):
+    """With a head that runs in training alone, like GoogLeNet's, and a layer of tokens, like a transformer's."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu, self.aux = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 3)
+        self.tokens, self.fc = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        a = self.relu(self.conv(x))
+        tokens = self.tokens(a.flatten(2).mT)
+        scores = self.fc(tokens.mean(1))
+        return (scores, self.aux(tokens.mean(1))) if self.training else scores
+
+
+def wrapped(net, classes=3):
+    names = tuple(f"class {i}" for i in range(classes))
+    return models.Network(net, name="small", classes=names, image_size=32, mean=[0.5] * 3, std=[0.25] * 3)
+
+
+def looked_into(net, few=10):
+    images = world.draw(few, seed=9, size=32).images
+    return widgets.explorer(net, images, {"one": images[:1]})
+
+
+def test_layers_that_do_not_run_are_left_out(few_steps):
+    net = wrapped(Auxiliary())
+    net.conv.train()
+    explorer = looked_into(net)
+    assert explorer.layers == {"conv": 4, "relu": 4, "fc": 3}
+    assert net.conv.training and not net.relu.training
+    assert len(images(explorer.record([("conv", 1, ""), ("fc", 2, "")])._repr_html_())) == 8
+
+
+def test_a_network_without_relus_and_with_channels_last_is_looked_into(few_steps):
+    torch.manual_seed(0)
+    net = wrapped(ConvNeXt([CNBlockConfig(12, 16, 1), CNBlockConfig(16, None, 1)], num_classes=4), 4)
+    explorer = looked_into(net)
+    assert explorer.layers["features.1.0.block.3"] == 48  # (n, h, w, c)
+    html = explorer.record([("features.1.0.block.3", 40, ""), ("classifier.2", 0, "")])._repr_html_()
+    assert len(images(html)) == 8
+    assert "all 48 channels" in widgets.Explorer._maps(explorer, "features.1.0.block.3")
+
+
+def test_a_network_in_half_precision_or_in_parallel_is_looked_into(few_steps):
+    net = wrapped(Auxiliary())
+    for other in (copy.deepcopy(net).half(), nn.DataParallel(net)):
+        images_ = world.draw(10, seed=9, size=32).images.to(next(other.parameters()).dtype)
+        explorer = widgets.explorer(other, images_, {"one": images_[:1].float()})
+        assert len(images(explorer.record([("relu", 1, "")])._repr_html_())) == 4
+
+
+def test_what_cannot_be_looked_into_is_refused_by_name():
+    with pytest.raises(TypeError, match="wrap the Auxiliary in models.Network"):
+        widgets.explorer(Auxiliary())
+    with pytest.raises(ValueError, match="small has no layer to look into"):
+        looked_into(wrapped(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())))
+    with pytest.raises(ValueError, match=r"images have shape \(n, 3, h, w\), got \(3, 32, 32\)"):
+        widgets.explorer(wrapped(Auxiliary()), world.draw(9, size=32).images, {"one": torch.rand(3, 32, 32)})
+
+
+def test_no_label_or_alternative_text_speaks_of_pictures(explorer):
+    explorer.layer.value, explorer.channel.value = "fc8", 1
+    shown = [explorer.about.value, explorer.unit.value, explorer.all_channels.value]
+    explorer.layer.value = "relu3"
+    shown += [explorer.about.value, explorer.unit.value, explorer.all_channels.value]
+    shown += [control.description for control in explorer.children[0].children]
+    words = " ".join(re.sub(r"base64,[^\"]+", "", text) for text in shown)
+    assert not re.findall(r"picture|slope|answer|place\b|price|dice", words)
 
 
 # --- live -----------------------------------------------------------------------------------------------------
