@@ -541,6 +541,7 @@ def test_codes_that_come_many_times_have_a_map(iris):
     assert place(table[:2], table, tsne(table, perplexity=10), perplexity=10).isfinite().all()
 
 
+@pytest.mark.slow
 def test_new_digits_find_their_kind_and_the_old_ones_stay():
     table, kinds = load_digits(return_X_y=True)
     table, kinds = torch.from_numpy(table[:600]), kinds[:600]
@@ -740,6 +741,7 @@ def test_random_words_are_drawn_by_frequency_to_the_three_quarters(monkeypatch):
     assert torch.allclose(share, torch.tensor([8 / 9, 1 / 9], dtype=share.dtype))
 
 
+@pytest.mark.slow
 def test_the_window_says_who_is_a_neighbour(generator):
     """In a-b-c, with a window of 1, only b meets both; with 2, all meet all: c is then predicted from a."""
     sequences = [["a", "b", "c"]] * 200

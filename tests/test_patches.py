@@ -457,6 +457,7 @@ print(peak(20000) - first)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_from_a_thousand_to_twenty_thousand_pictures():
     """The pictures alone would be 58 MiB more, the answers 114 MiB."""
     program = "import torch\nfrom torch.utils.data import Dataset\n" + inspect.getsource(OnTheFly) + MEASURE

@@ -232,6 +232,7 @@ def jupyter(tmp_path_factory):
             server.wait(20)
 
 
+@pytest.mark.slow
 def test_in_a_live_notebook_a_layer_and_a_channel_are_chosen_and_the_picture_changes(browser, jupyter, tmp_path):
     page = browser.new_page(viewport={"width": 1500, "height": 1100})
     page.goto(f"{jupyter}/lab/tree/explorer.ipynb")
