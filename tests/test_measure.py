@@ -98,7 +98,8 @@ def test_a_map_that_is_the_same_everywhere_points_at_nothing(value):
     masks = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
     masks[:, :, :2] = True
     assert measure.pointing_game(heat, masks).tolist() == [False, True]
-    assert measure.iou(heat, masks)[0] == 0 and measure.iou(heat, masks)[1] > 0
+    overlaps = torch.stack([measure.iou(heat, each) for each in (masks, ~masks)])  # whichever pixels come first
+    assert overlaps[:, 0].tolist() == [0, 0] and overlaps[0, 1] > 0
 
 
 # ---------------------------------------------------------------- what explains a unit

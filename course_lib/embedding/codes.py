@@ -13,6 +13,8 @@ from course_lib.errors import require
 from course_lib.inputs import check_alike, check_batch, device_of, dtype_of, plain
 from course_lib.taps import Taps
 
+__all__ = ["as_taken", "check_precision", "codes"]
+
 
 def codes(
     net: nn.Module,
