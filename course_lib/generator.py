@@ -9,20 +9,34 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from course_lib.errors import check_shipped, require
+from course_lib.inputs import device_of
 
-LAYER = "relu6"  # whose codes it takes
+__all__ = ["FILE", "LAYER", "UNITS", "Generator", "fingerprint", "load"]
+
+#: The layer whose codes it takes.
+LAYER = "relu6"
+#: Number of units of the layer.
 UNITS = 256
+#: The shipped file.
 FILE = Path(__file__).parent / "weights" / "generator-0.safetensors"
 
 
 class Generator(nn.Module):
-    """G(c): codes (n, 256) of relu6 -> pictures (n, 3, 96, 96) in [0, 1].
+    """``G(c)``: codes (n, 256) of relu6 -> images (n, 3, 96, 96) in [0, 1].
 
-    low, high: (256,) the range of each unit on drawn scenes, from 0 to the mean plus three deviations (Nguyen 2016).
-    typical: (256,) the mean. Two linear layers, four up-convolutions, and a backdrop, which is the same for all codes.
-    Raises ValueError for codes of another shape.
+    Two linear layers, four up-convolutions, and a backdrop, which is the same for all codes. The code is divided by
+    `high`, so that each unit's range is [0, 1].
 
-    Deviates from Dosovitskiy and Brox 2016: see `train_generator`.
+    Attributes:
+        low: (256,), the lower end of each unit's range on drawn scenes, 0.
+        high: (256,), the upper end: the mean plus three standard deviations (Nguyen 2016).
+        typical: (256,), the mean.
+        network: (32,) bytes, the `fingerprint` of the network whose codes it takes.
+
+    Raises:
+        ValueError: When called, codes of another shape.
+
+    Source: Dosovitskiy and Brox 2016. Deviation: see `train.generator`.
     """
 
     def __init__(self) -> None:
@@ -50,7 +64,14 @@ def _doubled(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
 
 
 def fingerprint(net: nn.Module) -> Tensor:
-    """SHA-256 of a network's parameters, (32,) bytes: the same on every device."""
+    """SHA-256 of a network's parameters, the same on every device.
+
+    Args:
+        net: Any module.
+
+    Returns:
+        (32,) uint8.
+    """
     digest = hashlib.sha256()
     for parameter in net.parameters():
         digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
@@ -60,8 +81,18 @@ def fingerprint(net: nn.Module) -> Tensor:
 def load(net: nn.Module, path: Path = FILE) -> Generator:
     """The shipped generator, frozen, on the network's device.
 
-    net: the network whose codes it inverts, `models.load("coursenet")`. Raises ValueError for a network with other
-    weights, and for a missing or damaged file.
+    Args:
+        net: The network whose codes it inverts, ``models.load("coursenet")``.
+        path: Its file.
+
+    Raises:
+        ValueError: A network with other weights, and a missing or damaged file.
+
+    Example:
+        >>> from course_lib import models
+        >>> made = load(models.load("coursenet"))
+        >>> made(made.typical[None]).shape
+        torch.Size([1, 3, 96, 96])
     """
     require(path.exists(), f"no generator file {path}")
     generator = Generator()
@@ -72,4 +103,4 @@ def load(net: nn.Module, path: Path = FILE) -> Generator:
     check_shipped(path)
     same = torch.equal(generator.get_buffer("network"), fingerprint(net))
     require(same, f"{path.name} is a generator for another network: models.load('coursenet'), of seed 0")
-    return generator.requires_grad_(False).eval().to(next(net.parameters()).device)
+    return generator.requires_grad_(False).eval().to(device_of(net))

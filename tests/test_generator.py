@@ -1,3 +1,4 @@
+import copy
 import hashlib
 
 import pytest
@@ -17,32 +18,51 @@ def painted(coursenet):
         return scenes, codes, generator.load(coursenet)(codes)
 
 
-def test_codes_become_pictures(painted):
-    _, codes, pictures = painted
-    assert pictures.shape == (len(codes), 3, 96, 96)
-    assert 0 <= pictures.min() and pictures.max() <= 1
+def test_codes_become_images(painted):
+    _, codes, images = painted
+    assert images.shape == (len(codes), 3, 96, 96)
+    assert 0 <= images.min() and images.max() <= 1
+
+
+def test_codes_count_in_units_of_their_range(coursenet):
+    """Twice the code in twice the range is the same image; twice the code alone is not."""
+    made = generator.load(coursenet)
+    code = made.typical[None].clone()
+    once = made(code)
+    assert not torch.allclose(made(2 * code), once, atol=1e-3)
+    made.get_buffer("high").mul_(2)
+    assert torch.allclose(made(2 * code), once, atol=1e-5)
+
+
+def test_a_fingerprint_is_of_the_values_alone_in_every_precision(coursenet):
+    digest = hashlib.sha256()
+    for parameter in coursenet.parameters():
+        digest.update(parameter.numpy().tobytes())
+    assert bytes(generator.fingerprint(coursenet).tolist()) == digest.digest()
+    other = copy.deepcopy(coursenet).bfloat16()
+    assert not torch.equal(generator.fingerprint(other), generator.fingerprint(coursenet))
 
 
 def test_the_object_is_painted_where_it_stood(painted):
-    """Yellow, which only the object is, lies on its mask: chance is the mask's share of the picture, about 0.13."""
-    scenes, _, pictures = painted
-    yellow = (pictures[:, 0] + pictures[:, 1] - 2 * pictures[:, 2]).flatten(1).topk(200, dim=1).indices
+    """Yellow, which only the object is, lies on its mask: chance is the mask's share of the image, about 0.13."""
+    scenes, _, images = painted
+    yellow = (images[:, 0] + images[:, 1] - 2 * images[:, 2]).flatten(1).topk(200, dim=1).indices
     inside = scenes.masks.flatten(1).gather(1, yellow).float().mean(1)
     clear = scenes.factors["visible"] > 0.9
     assert inside[clear].mean() > 0.6
 
 
 def test_painted_scenes_have_nearly_their_code_again(coursenet, painted):
-    _, codes, pictures = painted
-    again = Taps(coursenet, "relu6")(pictures)["relu6"]
+    _, codes, images = painted
+    again = Taps(coursenet, "relu6")(images)["relu6"]
     error = ((again - codes).norm(dim=1) / codes.norm(dim=1)).mean()
     other = ((codes.roll(1, 0) - codes).norm(dim=1) / codes.norm(dim=1)).mean()
     assert error < 0.7 * other
 
 
 def test_another_network_sees_the_shape(painted):
-    scenes, _, pictures = painted
-    share = (models.load("coursenet", seed=1)(pictures).argmax(1) == scenes.labels).float().mean()
+    scenes, _, images = painted
+    share = (models.load("coursenet", seed=1)(images).argmax(1) == scenes.labels).float().mean()
     assert share > 0.4  # chance is 0.1
 
 
@@ -83,16 +103,16 @@ def test_bad_codes_and_files_are_refused(coursenet, tmp_path):
 
 
 def test_pairs_are_codes_of_scenes_and_the_same_objects_in_one_dress(coursenet):
-    codes, pictures = train_generator.draw_pairs(coursenet, 40)
+    codes, images = train_generator.draw_pairs(coursenet, 40)
     scenes = world.draw(40, seed=train_generator.FIRST_SEED)
     assert torch.allclose(codes, Taps(coursenet, "relu6")(scenes.images)["relu6"], atol=1e-4)
-    names = models.load("coursenet", seed=1)(pictures.float() / 255).argmax(1)
+    names = models.load("coursenet", seed=1)(images.float() / 255).argmax(1)
     assert (names == scenes.labels).float().mean() > 0.9  # the shapes are still there
     outside = ~scenes.masks.any(0)[0]
-    assert outside.any() and pictures.float()[..., outside].std(0).mean() < 10  # the background is one for all
+    assert outside.any() and images.float()[..., outside].std(0).mean() < 10  # the background is one for all
 
 
-def test_training_brings_pictures_nearer_and_repeats_itself(coursenet):
+def test_training_brings_images_nearer_and_repeats_itself(coursenet):
     pairs = train_generator.draw_pairs(coursenet, 32)
 
     def difference(steps):

@@ -1,6 +1,7 @@
 """The loss against plain convolutions and torchvision's VGG; the tasks' measures against other libraries."""
 
 import argparse
+import copy
 import csv
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from course_lib.perceptual import PerceptualLoss, pixelwise, untrained_vgg
 from course_lib.perceptual.pixelwise import KINDS, TASKS
 from course_lib.reproduce import perceptual as table
 from course_lib.reproduce.perceptual import ARMS, SWEEP, WEIGHTS, Run
+from course_lib.taps import Taps
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,28 @@ def test_gradients_reach_the_prediction_and_nothing_else(generator):
     loss(p, t).backward()
     assert p.grad is not None and p.grad.abs().sum() > 0
     assert t.grad is None
-    assert not [parameter for parameter in loss.parameters() if parameter.requires_grad]
+
+
+def test_the_network_stays_as_it_is(generator):
+    """Weights that could be trained get no gradient, keep theirs, and are not frozen; a second backward works too."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    before = torch.rand(net[0].weight.shape, generator=generator)
+    net[0].weight.grad = before.clone()
+    x = torch.rand(2, 3, 8, 8, generator=generator)
+    p = x.clone().requires_grad_()
+    value = PerceptualLoss(net, ("1", "2"))(p, x.flip(3))
+    value.backward(retain_graph=True)
+    first = p.grad.clone()
+    value.backward()
+    assert torch.equal(p.grad, 2 * first)
+    frozen = copy.deepcopy(net).requires_grad_(False)
+    q = x.clone().requires_grad_()
+    sum(
+        (Taps(frozen, layer)(q)[layer] - Taps(frozen, layer)(x.flip(3))[layer]).abs().mean() for layer in ("1", "2")
+    ).backward()
+    assert torch.allclose(first, q.grad, atol=1e-7)
+    assert torch.equal(net[0].weight.grad, before) and net[2].weight.grad is None
+    assert all(parameter.requires_grad for parameter in net.parameters())
 
 
 def test_the_gradient_is_the_derivative(generator):
@@ -91,10 +114,11 @@ def test_any_network_will_do_and_stays_as_it_is(generator, scenes):
 
     noisy = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
     whole = nn.ModuleDict({"loss": PerceptualLoss(noisy, ("2",)), "other": nn.Linear(2, 2)}).train()
-    assert whole["other"].training and not noisy[2].training
+    assert whole["other"].training and noisy[2].training
     before = noisy[1].running_mean.clone()
     first, second = (float(whole["loss"](scenes.images[:2], scenes.images[2:4])) for _ in range(2))
     assert first == second and torch.equal(noisy[1].running_mean, before)
+    assert noisy[2].training  # evaluated while it ran
 
 
 def test_what_cannot_be_compared_is_said(generator):
@@ -120,7 +144,7 @@ def test_it_is_torchvisions_vgg(generator, scenes):
     assert torch.allclose(ours(scenes.images), theirs(scenes.images), atol=1e-6)
 
 
-def test_each_convolution_answers_the_sample_with_deviation_one(generator, scenes):
+def test_each_convolution_has_outputs_for_the_sample_with_deviation_one(generator, scenes):
     for sample in (scenes.images, scenes.depth, maps(generator)[1]):
         x = sample
         for name, layer in untrained_vgg(sample, widths=(8, 8, 8, 8)).named_children():
@@ -129,7 +153,7 @@ def test_each_convolution_answers_the_sample_with_deviation_one(generator, scene
                 assert float(x.std()) == pytest.approx(1, abs=1e-4), name
 
 
-def test_a_seed_is_a_network_and_the_global_chance_is_left_alone(scenes):
+def test_a_seed_is_a_network_and_the_global_random_state_is_left_alone(scenes):
     state = torch.get_rng_state()
     first, again, other = (untrained_vgg(scenes.depth, seed=seed).conv1_1.weight for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.allclose(first, other)
@@ -183,13 +207,13 @@ def test_pieces_are_scikit_images(generator):
     assert pixelwise.pieces(t) == pytest.approx(np.mean(counts))
 
 
-def test_slopes_are_scikit_images_and_a_ramp_has_one(generator):
+def test_edges_are_scikit_images_and_a_ramp_has_one(generator):
     x = torch.rand(2, 3, 12, 12, generator=generator)
     theirs = [[skimage.filters.sobel(channel) * 2**0.5 / 2 for channel in one] for one in x.numpy()]
-    ours = pixelwise._slopes(x)
+    ours = pixelwise._edges(x)
     ramp = torch.arange(12.0).expand(1, 1, 12, 12)
     unit = skimage.filters.sobel(ramp[0, 0].numpy())[6, 6]  # in what units they count
-    assert torch.allclose(pixelwise._slopes(ramp)[..., 1:-1], torch.ones(1, 1, 12, 10))
+    assert torch.allclose(pixelwise._edges(ramp)[..., 1:-1], torch.ones(1, 1, 12, 10))
     scaled = torch.from_numpy(np.array(theirs)) * float(1 / (unit * 2**0.5 / 2))
     assert torch.allclose(ours[..., 1:-1, 1:-1], scaled[..., 1:-1, 1:-1].float(), atol=1e-5)
 
@@ -217,7 +241,7 @@ def test_psnr_and_ssim_are_scikit_images(generator, small):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_right_answer_has_the_best_measures(name, small, generator):
+def test_a_right_map_has_the_best_measures(name, small, generator):
     task = TASKS[name]
     wanted = task.wanted(small)
     wrong = task.structure(wanted + 0.3 * torch.randn(wanted.shape, generator=generator))
@@ -257,7 +281,7 @@ def test_the_extra_loss_sees_the_structure_and_the_truth(small):
     for prediction, target in seen:
         assert torch.allclose(prediction.sum(1), torch.ones(8, 16, 16), atol=1e-5)
         assert target.shape == prediction.shape and set(target.unique().tolist()) == {0, 1}
-    # a loss that says nothing changes nothing: same start, same batches
+    # a loss that says nothing changes nothing: same initial weights, same batches
     assert all(torch.equal(a, b) for a, b in zip(with_it.parameters(), without.parameters(), strict=True))
 
 
@@ -272,7 +296,7 @@ def test_a_perceptual_loss_falls_when_it_is_trained_on(small):
     assert left(5.0) < 0.98 * left(0.0)
 
 
-def test_a_seed_is_a_training_and_the_global_chance_is_left_alone(small):
+def test_a_seed_is_a_training_and_the_global_random_state_is_left_alone(small):
     state = torch.get_rng_state()
     runs = [pixelwise.train(TASKS["depth"], small, steps=2, seed=seed).out.weight for seed in (0, 0, 1)]
     assert torch.equal(runs[0], runs[1]) and not torch.allclose(runs[0], runs[2])
@@ -294,7 +318,7 @@ def test_the_upscaler_starts_from_interpolation(small):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Trainings that answer at once and are counted: the loss helps depth most at weight 1."""
+    """Trainings that end at once and are counted: the loss helps depth most at weight 1."""
     calls = []
 
     def run(self, name, arm, weight, seed):

@@ -9,6 +9,7 @@ from scipy import stats
 from torch import nn
 
 from course_lib import measure, models, world
+from course_lib.energy import squared_norm
 from course_lib.preimage import Preimage
 from course_lib.recipes import greedy
 from course_lib.reproduce import random_textures, random_weights
@@ -18,7 +19,7 @@ from course_lib.taps import Taps
 
 
 @pytest.fixture
-def pictures():
+def images():
     return world.draw(3, seed=3, size=16).images
 
 
@@ -45,25 +46,33 @@ def lossless():
 # --- from white noise -----------------------------------------------------------------------------------------
 
 
-def test_a_code_that_holds_everything_gives_the_picture_back(pictures):
-    x = pictures.clamp(0.02, 0.98)  # white and black lie at infinity
+def test_a_code_that_holds_everything_gives_the_image_back(images):
+    x = images.clamp(0.02, 0.98)  # white and black lie at infinity
     found = greedy.from_white_noise(lossless(), "relu", x)
     assert (found - x).abs().mean() < 0.01
 
 
-def test_a_picture_descends_alone_and_its_seed_is_its_own(pictures):
+def test_an_image_descends_alone_and_its_seed_is_its_own(images):
     net = tiny()
-    both = greedy.from_white_noise(net, "relu2", pictures[:2], evaluations=5, seed=7)
-    second = greedy.from_white_noise(net, "relu2", pictures[1:2], evaluations=5, seed=8)
+    both = greedy.from_white_noise(net, "relu2", images[:2], evaluations=5, seed=7)
+    second = greedy.from_white_noise(net, "relu2", images[1:2], evaluations=5, seed=8)
     assert torch.equal(both[1:], second)
-    assert not torch.equal(second, greedy.from_white_noise(net, "relu2", pictures[1:2], evaluations=5, seed=9))
+    assert not torch.equal(second, greedy.from_white_noise(net, "relu2", images[1:2], evaluations=5, seed=9))
+
+
+def test_a_regularizer_over_another_layer_is_added(images):
+    found = [
+        greedy.from_white_noise(tiny(), "relu2", images[:1], evaluations=10, regularizer=regularizer)
+        for regularizer in (None, 0 * squared_norm("conv1"), squared_norm("conv1"))
+    ]
+    assert torch.equal(found[0], found[1]) and not torch.allclose(found[0], found[2], atol=1e-3)
 
 
 # --- greedy weights -------------------------------------------------------------------------------------------
 
 
-def test_the_first_convolution_is_the_best_of_its_draws_by_a_plain_loop(pictures):
-    net, reference = tiny(), pictures[:1]
+def test_the_first_convolution_is_the_best_of_its_draws_by_a_plain_loop(images):
+    net, reference = tiny(), images[:1]
     chosen = greedy.greedy_weights(net, reference, draws=3, until="relu1", evaluations=20, seed=5)
 
     generator, errors, drawn = torch.Generator().manual_seed(5), [], []
@@ -78,61 +87,67 @@ def test_the_first_convolution_is_the_best_of_its_draws_by_a_plain_loop(pictures
     assert torch.equal(chosen.conv1.weight, drawn[errors.index(min(errors))])
 
 
-def test_layers_behind_are_chosen_on_the_ones_before_and_what_is_further_stays(pictures):
+def test_layers_behind_are_chosen_on_the_ones_before_and_what_is_further_stays(images):
     net = tiny()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    first = greedy.greedy_weights(net, pictures[:1], draws=2, until="relu1", evaluations=5)
-    chosen = greedy.greedy_weights(net, pictures[:1], draws=2, until="relu2", evaluations=5)
+    first = greedy.greedy_weights(net, images[:1], draws=2, until="relu1", evaluations=5)
+    chosen = greedy.greedy_weights(net, images[:1], draws=2, until="relu2", evaluations=5)
     assert torch.equal(chosen.conv1.weight, first.conv1.weight)
     assert not torch.equal(chosen.conv2.weight, net.conv2.weight)
     assert torch.equal(chosen.conv3.weight, net.conv3.weight)
     assert not chosen.conv2.bias.any() and torch.equal(chosen.conv3.bias, net.conv3.bias)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert chosen.name == "tiny, greedy" and chosen(pictures).shape == net(pictures).shape
+    assert chosen.name == "tiny, greedy" and chosen(images).shape == net(images).shape
 
 
-def test_a_convolution_without_a_relu_is_drawn_once(pictures, monkeypatch):
-    asked = []
-    monkeypatch.setattr(greedy, "from_white_noise", lambda net, layer, x, **_: asked.append(layer) or x)
-    chosen = greedy.greedy_weights(tiny(), pictures[:1], draws=3)
-    assert asked == ["relu1"] * 3 + ["relu2"] * 3
+def test_a_convolution_without_a_relu_is_drawn_once(images, monkeypatch):
+    runs = []
+    monkeypatch.setattr(greedy, "from_white_noise", lambda net, layer, x, **_: runs.append(layer) or x)
+    chosen = greedy.greedy_weights(tiny(), images[:1], draws=3)
+    assert runs == ["relu1"] * 3 + ["relu2"] * 3
     assert not torch.equal(chosen.conv3.weight, tiny().conv3.weight)
 
 
-def test_more_draws_are_never_worse_on_the_reference(pictures):
+def test_more_draws_are_never_worse_on_the_reference(images):
     def error(draws, seed):
         options = {"until": "relu1", "evaluations": 20, "seed": seed}
-        net = greedy.greedy_weights(tiny(), pictures[:1], draws=draws, **options)
-        found = greedy.from_white_noise(net, "relu1", pictures[:1], evaluations=20, seed=seed)
-        return float((found - pictures[:1]).norm())
+        net = greedy.greedy_weights(tiny(), images[:1], draws=draws, **options)
+        found = greedy.from_white_noise(net, "relu1", images[:1], evaluations=20, seed=seed)
+        return float((found - images[:1]).norm())
 
     one, three = ([error(draws, seed) for seed in range(4)] for draws in (1, 3))
     assert all(b <= a for a, b in zip(one, three, strict=True)) and sum(three) < sum(one)
 
 
-def test_greedy_names_what_is_wrong(pictures):
+def test_greedy_names_what_is_wrong(images):
     with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
-        greedy.greedy_weights(tiny(), pictures[:1], draws=0)
+        greedy.greedy_weights(tiny(), images[:1], draws=0)
+    with pytest.raises(ValueError, match="evaluations must be at least 1, got 0"):
+        greedy.from_white_noise(tiny(), "relu1", images, evaluations=0)
+    with pytest.raises(ValueError, match="one reference is"):
+        greedy.greedy_weights(tiny(), images)
+    with pytest.raises(TypeError, match=r"wrap it in models\.Network"):
+        greedy.greedy_weights(lossless(), images[:1])
     with pytest.raises(ValueError, match="no layer 'relu9'"):
-        greedy.greedy_weights(tiny(), pictures[:1], until="relu9")
+        greedy.greedy_weights(tiny(), images[:1], until="relu9")
 
 
 # --- the arms -------------------------------------------------------------------------------------------------
 
 
-def answers(net, pictures):
+def activations(net, images):
     layers = [f"conv{i}" for i in range(1, 6)]
-    return Taps(net, *layers)(pictures)
+    return Taps(net, *layers)(images)
 
 
 def test_as_active_is_active_as_often_as_trained_in_every_channel():
     x = world.draw(4, seed=1, size=48).images
     wanted, found = (
-        answers(random_weights.ARMS[arm]("coursenet", 0, x, "relu5"), x) for arm in ("trained", "as active")
+        activations(random_weights.ARMS[arm]("coursenet", 0, x, "relu5"), x) for arm in ("trained", "as active")
     )
     for layer in wanted:
         shares = [(a[layer] > 0).float().mean((0, 2, 3)) for a in (wanted, found)]
-        assert torch.allclose(*shares, atol=0.002), layer  # one place in 500
+        assert torch.allclose(*shares, atol=0.002), layer  # one position in 500
 
 
 def test_as_uneven_has_the_trained_singular_values_on_random_directions():
@@ -163,10 +178,10 @@ def test_without_biases_the_scale_of_the_weights_changes_nothing():
 # --- the measures ---------------------------------------------------------------------------------------------
 
 
-def test_correlation_is_pearsons(pictures):
-    other = pictures.flip(3)
-    expected = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(pictures, other, strict=True)]
-    assert measure.correlation(pictures, other).tolist() == pytest.approx(expected, abs=1e-5)
+def test_correlation_is_pearsons(images):
+    other = images.flip(3)
+    expected = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(images, other, strict=True)]
+    assert measure.correlation(images, other).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_paired_by_hand():
@@ -177,7 +192,7 @@ def test_paired_by_hand():
     assert p == pytest.approx(2 / 8)
 
 
-def test_a_row_is_a_mean_over_pictures_of_means_over_seeds():
+def test_a_row_is_a_mean_over_images_of_means_over_seeds():
     x = torch.zeros(2, 3, 4, 4)
     x[1] = 1.0  # the distance between the two is sqrt(48)
     question = Question("coursenet", {"trained": 1, "untrained": 2}, ("relu1",), (FREE,))
@@ -206,17 +221,17 @@ def test_the_patch_distance_is_wasserstein_of_the_projections():
             windows = np.lib.stride_tricks.sliding_window_view(x[0].numpy(), (3, 3), axis=(1, 2))  # (3, 22, 22, 3, 3)
             clouds.append(windows.transpose(1, 2, 0, 3, 4).reshape(-1, 27) @ d)
         each.append(stats.wasserstein_distance(*clouds))
-    found = random_textures.patch_distance(a, b, size=3, directions=8)
+    found = measure.patch_distance(a, b, size=3, directions=8)
     assert found == pytest.approx(np.mean(each), rel=0.01)
 
 
 def test_the_judges_know_the_same_texture():
     x = world.draw(1, seed=9, size=32).images
-    assert random_textures.patch_distance(x, random_textures.thrown_together(x), size=1) == pytest.approx(0, abs=1e-6)
-    assert random_textures.patch_distance(x, random_textures.thrown_together(x)) > 0.005
-    assert random_textures.spectrum_distance(x, x) == 0
+    assert measure.patch_distance(x, measure.shuffled_pixels(x), size=1) == pytest.approx(0, abs=1e-6)
+    assert measure.patch_distance(x, measure.shuffled_pixels(x)) > 0.005
+    assert measure.spectrum_distance(x, x) == 0
     weaker = 0.5 + 0.5 * (x - 0.5)  # a fourth of the power at every frequency
-    assert random_textures.spectrum_distance(x, weaker) == pytest.approx(math.log(4), rel=1e-3)
+    assert measure.spectrum_distance(x, weaker) == pytest.approx(math.log(4), rel=1e-3)
 
 
 def test_textures_are_two_crops_of_one_material():
@@ -253,7 +268,7 @@ def rows(path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Inversions that answer at once, with a faint copy of the picture, and are counted."""
+    """Inversions that end at once, with a faint copy of the image, and are counted."""
     calls = []
 
     def way(net, layer, x, seed):
@@ -269,7 +284,7 @@ def quick(monkeypatch):
 def test_the_command_walks_its_questions_and_goes_on(tmp_path, quick, capsys):
     command = ["random-weights", "--questions", "training", "--count", "3", "--size", "32", "--out", str(tmp_path)]
     main(command)
-    assert len(quick) == 3 * 2 * (3 + 1)  # nets, layers, three pictures alone and one batch of them
+    assert len(quick) == 3 * 2 * (3 + 1)  # nets, layers, three images alone and one batch of them
     table = rows(tmp_path / "table.csv")
     assert [(row["layer"], row["way"], row["arm"]) for row in table[:4]] == [
         ("relu1", FREE, "untrained"), ("relu1", FREE, "trained"),
@@ -283,11 +298,11 @@ def test_the_command_walks_its_questions_and_goes_on(tmp_path, quick, capsys):
     main(command)
     assert len(quick) == 1 and quick[0][2] == 2
     errors = [[float(row["error"]) for row in of] for of in (rows(tmp_path / "table.csv"), table)]
-    assert errors[0] == pytest.approx(errors[1], rel=1e-3)  # a batch of other pictures begins at other noise
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)  # a batch of other images begins at other noise
 
 
-def test_the_ways_are_three_descents_and_the_regulariser_smooths(pictures):
-    x = pictures[:1].clamp(0.02, 0.98)
+def test_the_ways_are_three_descents_and_the_regulariser_smooths(images):
+    x = images[:1].clamp(0.02, 0.98)
     found = {way: run(lossless(), "relu", x, 3) for way, run in random_weights.WAYS.items()}
     assert (found[FREE] - x).abs().mean() < 0.01 and (found[SLOW] - x).abs().mean() < 0.01
     rough = {way: float(y.diff(dim=3).square().sum()) for way, y in found.items()}
@@ -295,7 +310,7 @@ def test_the_ways_are_three_descents_and_the_regulariser_smooths(pictures):
 
 
 def test_the_texture_command_makes_its_scale_and_its_table(tmp_path, monkeypatch):
-    def quick(net, exemplar, layers, *, steps, seed, progress):
+    def quick(net, exemplar, layers, *, steps, seed):
         return Preimage(exemplar.flip(3) * (0.9 if "random" in net.name else 0.8), {})
 
     monkeypatch.setattr(random_textures.recipes, "synthesize_texture", quick)

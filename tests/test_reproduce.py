@@ -4,18 +4,18 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import data, recipes
-from course_lib.preimage import Preimage
+from course_lib import data, measure, recipes
+from course_lib.preimage import Interrupted, Preimage
 from course_lib.reproduce import inversion, runs
 from course_lib.reproduce.__main__ import main
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Inversions that answer at once, with a faint copy of the picture, and are counted."""
+    """Inversions that end at once, with a faint copy of the image, and are counted."""
     calls = []
 
-    def invert(features, x, *, smoothness, stages, seed, progress):
+    def invert(features, x, *, smoothness, stages, seed):
         calls.append((smoothness, seed, sum(steps for _, steps in stages)))
         return Preimage(0.5 + 0.9 * (x - 0.5), {})
 
@@ -30,20 +30,6 @@ def rows(path):
 
 def run(folder, *arguments):
     main([*arguments, "--count", "3", "--size", "32", "--out", str(folder)])
-
-
-def test_the_spread_is_the_mean_distance_of_pairs_in_both_conventions():
-    codes = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0]])  # distances 5, 8, 5
-    assert inversion.spread(codes) == pytest.approx(6)
-    assert inversion.spread(codes, squared=True) == pytest.approx(2 * (25 + 64 + 25) / 9)
-    with pytest.raises(ValueError, match="at least 2 codes"):
-        inversion.spread(codes[:1])
-
-
-def test_codes_of_several_layers_are_one_vector():
-    code = {"a": torch.zeros(2, 3, 4, 4), "b": torch.ones(2, 5)}
-    assert inversion.flat(code).shape == (2, 53)
-    assert torch.equal(inversion.flat(code["a"]), torch.zeros(2, 48))
 
 
 def test_table_1_has_a_row_for_each_code_and_its_figures(tmp_path, quick):
@@ -64,7 +50,7 @@ def test_table_1_has_a_row_for_each_code_and_its_figures(tmp_path, quick):
 def test_errors_are_the_distances_of_the_runs_over_the_spread(tmp_path, quick):
     run(tmp_path, "table1")
     lines = [line for line in csv.reader((tmp_path / "runs.csv").read_text().splitlines()[2:]) if line[0] == "DSIFT"]
-    codes = inversion.flat(inversion.DESCRIPTORS["DSIFT"](runs.pictures(None, 3, 32)))
+    codes = measure.flat(inversion.DESCRIPTORS["DSIFT"](runs.images(None, 3, 32)))
     expected = 100 * sum(float(line[3]) for line in lines) / 3 / torch.pdist(codes).mean()
     (row,) = [row for row in rows(tmp_path / "table.csv") if row["code"] == "DSIFT"]
     assert float(row["error"]) == pytest.approx(float(expected), rel=1e-5)
@@ -90,7 +76,9 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, quick, monkeypatch, capsys):
 
     def interrupted(features, x, **options):
         found = finish(features, x, **options)
-        return Preimage(found.image, {}, interrupted=len(quick) == 5)
+        if len(quick) == 5:
+            raise Interrupted(found)
+        return found
 
     monkeypatch.setattr(recipes, "invert", interrupted)
     run(tmp_path, "table1")

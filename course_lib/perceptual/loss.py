@@ -16,9 +16,9 @@ __all__ = ["PerceptualLoss", "untrained_vgg"]
 class PerceptualLoss(nn.Module):
     """``L(p, t) = sum over layers of mean |f(p) - f(t)|``, f the activations of a network that is not trained.
 
-    ``loss(prediction, target)`` is a scalar, at least 0, and 0 where they are equal. Both are (n, c, h, w), whatever the
-    network takes: images, depth maps, softmaxed segmentations against one-hot ones. The mean is over all values of a
-    layer, so that wide and narrow layers count alike. Gradients reach the prediction alone: the network is evaluated,
+    ``loss(prediction, target)`` is a scalar, at least 0, and 0 where they are equal. Both are (n, c, h, w), whatever
+    the network takes: images, depth maps, softmaxed segmentations against one-hot ones. The mean is over all values of
+    a layer, so that wide and narrow layers count alike. Gradients reach the prediction alone: the network is evaluated,
     and its weights, gradients and modes stay as they are.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
+from course_lib.descriptors import luma
 from course_lib.energy import Energy, distance, gram_distance, gram_matrix
 from course_lib.errors import check_options, require, unknown
 from course_lib.images import Unbounded, resize
@@ -18,12 +19,10 @@ from course_lib.taps import Taps
 from course_lib.texture import scattered
 from course_lib.tiles import SIDE, Tiled
 
-__all__ = ["COLOURS", "LBFGS", "LUMA", "recoloured", "synthesize_texture", "transfer_style"]
+__all__ = ["COLOURS", "LBFGS", "recoloured", "synthesize_texture", "transfer_style"]
 
 #: One step is up to 20 iterations. The line search, on pixels that nothing clips, keeps it from black and from NaN.
 LBFGS: MakeOptimizer = lbfgs(20)
-#: Weights of red, green and blue in the luminance (Rec. 601).
-LUMA = (0.299, 0.587, 0.114)
 #: What `transfer_style` does with colours.
 COLOURS = ("style", "luminance", "histogram")
 
@@ -228,7 +227,7 @@ def _colours(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _grey(x: Tensor) -> Tensor:
-    return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand_as(x)
+    return luma(x).expand_as(x)
 
 
 # ---------------------------------------------------------------- what the user gave

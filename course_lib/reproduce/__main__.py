@@ -10,6 +10,11 @@ TABLES = (inversion, random_weights, random_textures, perceptual)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Make one table.
+
+    Args:
+        arguments: Of the command line; by default those of the process.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m course_lib.reproduce", description="The papers' tables, recomputed."
     )

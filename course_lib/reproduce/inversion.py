@@ -2,24 +2,21 @@
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from scipy.stats import t
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from course_lib import data, models, plotting, recipes
 from course_lib.descriptors import HOG, DenseSIFT
 from course_lib.energy import total_variation
 from course_lib.errors import require
+from course_lib.measure import Features, flat, psnr, spread
+from course_lib.progress import bar
 from course_lib.reproduce import runs
 from course_lib.taps import Taps
-
-Features = Callable[[Tensor], Tensor | dict[str, Tensor]]
 
 # Mahendran and Vedaldi 2015, tables 1 and 3 (there lambda_V = 0.5): mean error in %
 PAPER = {"HOG": 28.10, "HOGb": 10.67, "DSIFT": 10.89}
@@ -35,13 +32,22 @@ LAYERS = {  # table 3 shows these; of another network, --layers names them
     ),
     "squeezenet1_0": (*(f"features.{i}" for i in range(13)), "classifier.1", "classifier.3"),
 }
-SHOWN = 6  # pictures in the figure
+__all__ = ["DESCRIPTORS", "LAYERS", "PAPER", "Run", "add_parsers", "run", "summary", "tabulate"]
+
+SHOWN = 6  # images in the figure
 
 
 class Run(NamedTuple):
-    """One inversion: which code, lambda_V and picture, and what came of it.
+    """One inversion.
 
-    distance: |f(x*) - f(x)|. variation: total variation of x* over that of x. psnr: of x* to x, in dB.
+    Attributes:
+        code: Which code.
+        smoothness: Its lambda_V.
+        picture: Number of the image.
+        distance: ``|f(x*) - f(x)|``.
+        variation: Total variation of x* over that of x.
+        psnr: Of x* to x, in dB.
+        seconds: How long it took.
     """
 
     code: str
@@ -58,23 +64,35 @@ class Run(NamedTuple):
 
 
 def add_parsers(tables: Any) -> None:
-    """The commands table1 and table3."""
+    """The commands table1 and table3.
+
+    Args:
+        tables: Subparsers of the command line.
+    """
     first = tables.add_parser("table1", help="HOG, HOGb and DSIFT inverted (Mahendran and Vedaldi 2015)")
     third = tables.add_parser("table3", help="every layer of a network inverted (Mahendran and Vedaldi 2015)")
     for one in (first, third):
         one.add_argument("--folder", type=Path, help="of photographs (default: drawn scenes)")
-        one.add_argument("--size", type=int, help="side of the pictures")
-        one.add_argument("--effort", type=int, default=1, help="so many times the usual steps (default 1)")
+        one.add_argument("--size", type=int, help="side of the images")
+        one.add_argument("--effort", type=int, default=1, help="multiple of the usual number of steps (default 1)")
         one.set_defaults(run=run)
-    first.add_argument("--count", type=int, default=100, help="how many pictures (default 100)")
+    first.add_argument("--count", type=int, default=100, help="how many images (default 100)")
     first.add_argument("--smoothness", type=float, nargs="+", default=[0.5], help="lambda_V (default 0.5)")
-    third.add_argument("--count", type=int, default=20, help="how many pictures (default 20)")
+    third.add_argument("--count", type=int, default=20, help="how many images (default 20)")
     third.add_argument("--smoothness", type=float, nargs="+", default=[0.5, 5, 50], help="lambda_V (default 0.5 5 50)")
     third.add_argument("--network", default="coursenet", help="coursenet, or any of torchvision's (default coursenet)")
     third.add_argument("--layers", nargs="+", help="by default those of coursenet and squeezenet1_0 that matter")
 
 
 def run(given: argparse.Namespace) -> None:
+    """Make one of the tables.
+
+    Args:
+        given: The command line.
+
+    Raises:
+        ValueError: Options out of range, and as `tabulate`.
+    """
     require(given.effort >= 1, f"effort must be at least 1, got {given.effort}")
     require(given.count >= 2, f"count must be at least 2, or there are no pairs to compare, got {given.count}")
     if given.table == "table1":
@@ -83,7 +101,7 @@ def run(given: argparse.Namespace) -> None:
         net = models.load(given.network)
         codes, size = _layers(net, given.network, given.layers), given.size or net.image_size
     title = f"{given.table}, {given.folder or 'drawn scenes'}, {size} px, effort {given.effort}"
-    tabulate(codes, runs.pictures(given.folder, given.count, size), given.smoothness, given.out, title, given.effort)
+    tabulate(codes, runs.images(given.folder, given.count, size), given.smoothness, given.out, title, given.effort)
 
 
 def _layers(net: models.Network, name: str, layers: Sequence[str] | None) -> dict[str, Features]:
@@ -97,41 +115,50 @@ def _layers(net: models.Network, name: str, layers: Sequence[str] | None) -> dic
 
 
 def tabulate(
-    codes: dict[str, Features], pictures: Tensor, smoothness: Sequence[float], out: Path, title: str, effort: int = 1
+    codes: dict[str, Features], images: Tensor, smoothness: Sequence[float], out: Path, title: str, effort: int = 1
 ) -> None:
-    """Invert every code of every picture, then write runs.csv, table.csv, errors.png and pictures of them to `out`.
+    """Invert every code of every image, then write runs.csv, table.csv, errors.png and images of them to a folder.
 
-    Each run is stored as it ends, and one that is stored is not made again. Raises ValueError where `out` holds the
-    runs of something else.
+    Each run is stored as it ends, and one that is stored is not made again.
+
+    Args:
+        codes: Name -> features.
+        images: (n, 3, h, w) in [0, 1].
+        smoothness: The lambda_V to try.
+        out: The folder.
+        title: What the table is, in the first line of its runs.
+        effort: Multiple of the usual number of steps.
+
+    Raises:
+        ValueError: The folder holds the runs of something else.
     """
     done = runs.stored(out / "runs.csv", Run, title)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    wanted = [(code, weight, i) for code in codes for weight in smoothness for i in range(len(pictures))]
+    wanted = [(code, weight, i) for code in codes for weight in smoothness for i in range(len(images))]
     left = [key for key in wanted if key not in {run.key for run in done}]
-    with tqdm(total=len(wanted), initial=len(wanted) - len(left)) as bar:
+    with bar(total=len(wanted), initial=len(wanted) - len(left)) as progress:
         for code, weight, i in left:
-            bar.set_description(code)
-            run, image = _invert(codes[code], code, weight, i, pictures[i : i + 1].to(device), effort)
+            progress.set_description(code)
+            run, image = _invert(codes[code], code, weight, i, images[i : i + 1].to(device), effort)
             runs.keep(out / "runs.csv", run)
             done.append(run)
             if i < SHOWN:
                 (out / _file(code, weight, i)).write_bytes(plotting.encode(image, "png"))
-            bar.update()
-    rows = summary([run for run in done if run.key in set(wanted)], codes, pictures.to(device))
+            progress.update()
+    rows = summary([run for run in done if run.key in set(wanted)], codes, images.to(device))
     runs.tabulate(out / "table.csv", title, rows)
-    _show(rows, out, pictures)
+    _show(rows, out, images)
 
 
 def _invert(features: Features, code: str, weight: float, i: int, x: Tensor, effort: int) -> tuple[Run, Tensor]:
     stages = [(optimizer, effort * steps) for optimizer, steps in recipes.ADAM_IN_STAGES]
     start = time.perf_counter()
-    found = recipes.invert(features, x, smoothness=weight, stages=stages, seed=i, progress=False)
+    found = recipes.invert(features, x, smoothness=weight, stages=stages, seed=i)
     seconds = time.perf_counter() - start
     with torch.no_grad():
         distance = float((flat(features(found.image)) - flat(features(x))).norm())
         variation = float(total_variation()({}, found.image) / total_variation()({}, x))
-    psnr = -10 * float((found.image - x).square().mean().log10())
-    return Run(code, weight, i, distance, variation, psnr, seconds), found.image
+    return Run(code, weight, i, distance, variation, float(psnr(found.image, x)), seconds), found.image
 
 
 def _file(code: str, weight: float, i: int) -> str:
@@ -141,29 +168,17 @@ def _file(code: str, weight: float, i: int) -> str:
 # ---------------------------------------------------------------- errors
 
 
-def flat(code: Tensor | dict[str, Tensor]) -> Tensor:
-    """A code, of one layer or several, as one vector for each picture: (n, d)."""
-    parts = [code] if isinstance(code, Tensor) else list(code.values())
-    return torch.cat([part.flatten(1) for part in parts], 1)
+def summary(done: Sequence[Run], codes: dict[str, Features], images: Tensor) -> list[dict[str, Any]]:
+    """A row for each code and smoothness: errors in % as mean and standard deviation, both conventions.
 
-
-def spread(codes: Tensor, *, squared: bool = False) -> float:
-    """N, the mean distance between the codes (n, d) of different pictures: what a distance is measured by.
-
-    squared: the mean squared distance over all n^2 pairs, with the n zeros of the diagonal, as in the script that
-    Mahendran and Vedaldi published; their text has the plain distance. Raises ValueError for fewer than 2 codes.
+    Args:
+        done: The runs.
+        codes: Name -> features.
+        images: All that were inverted, whose `measure.spread` the errors are normalised by.
     """
-    n = len(codes)
-    require(n >= 2, f"a spread needs at least 2 codes, got {n}")
-    distances = F.pdist(codes)  # of the n (n - 1) / 2 pairs
-    return float(2 * distances.square().sum() / n**2 if squared else distances.mean())
-
-
-def summary(done: Sequence[Run], codes: dict[str, Features], pictures: Tensor) -> list[dict[str, Any]]:
-    """A row for each code and smoothness: errors in % as mean and standard deviation, both conventions (`spread`)."""
     rows = []
     for code, features in codes.items():
-        vectors = torch.cat([flat(features(x)) for x in pictures.split(1)])
+        vectors = torch.cat([flat(features(x)) for x in torch.split(images, 1)])
         plain, squared = spread(vectors), spread(vectors, squared=True)
         for weight in dict.fromkeys(run.smoothness for run in done if run.code == code):
             of = [run for run in done if (run.code, run.smoothness) == (code, weight)]
@@ -190,7 +205,9 @@ def summary(done: Sequence[Run], codes: dict[str, Features], pictures: Tensor) -
 # ---------------------------------------------------------------- figures
 
 
-def _show(rows: list[dict[str, Any]], out: Path, pictures: Tensor) -> None:
+def _show(rows: list[dict[str, Any]], out: Path, images: Tensor) -> None:
+    from scipy.stats import t
+
     codes = list(dict.fromkeys(row["code"] for row in rows))
     weights = list(dict.fromkeys(row["smoothness"] for row in rows))
 
@@ -198,9 +215,9 @@ def _show(rows: list[dict[str, Any]], out: Path, pictures: Tensor) -> None:
         for weight in weights:
             of = [row for row in rows if row["smoothness"] == weight]
             half = [t.ppf(0.975, row["n"] - 1) * row["deviation"] / row["n"] ** 0.5 for row in of]
-            places = [codes.index(row["code"]) for row in of]
+            positions = [codes.index(row["code"]) for row in of]
             ax.errorbar(
-                places, [row["error"] for row in of], half, fmt="o-", capsize=3, label=f"$\\lambda_V$ = {weight:g}"
+                positions, [row["error"] for row in of], half, fmt="o-", capsize=3, label=f"$\\lambda_V$ = {weight:g}"
             )
         published = [(i, PAPER[code]) for i, code in enumerate(codes) if code in PAPER]
         if published:
@@ -213,7 +230,7 @@ def _show(rows: list[dict[str, Any]], out: Path, pictures: Tensor) -> None:
     plotting.chart(draw).save(str(out / "errors.png"))
     for weight in weights:
         made = [
-            [data.read(out / _file(code, weight, i), None) for i in range(min(SHOWN, len(pictures)))] for code in codes
+            [data.read(out / _file(code, weight, i), None) for i in range(min(SHOWN, len(images)))] for code in codes
         ]
-        shown = [pictures[:SHOWN], *[torch.cat(row) for row in made]]
+        shown = [images[:SHOWN], *[torch.cat(row) for row in made]]
         plotting.pictures(shown, labels=["original", *codes]).save(str(out / f"pictures-{weight:g}.png"))

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from course_lib import models, plotting, world
 from course_lib.errors import require, unknown
 from course_lib.measure import Interval, interval
 from course_lib.perceptual import PerceptualLoss, pixelwise, untrained_vgg
 from course_lib.perceptual.pixelwise import TASKS, Task
+from course_lib.progress import bar
 from course_lib.reproduce import runs
 from course_lib.world import Scenes
 
@@ -72,7 +72,16 @@ ARMS: dict[str, dict[str, Arm]] = {
 
 
 class Run(NamedTuple):
-    """One training: its task, arm, weight and seed, what the trained network measures, and how long it took."""
+    """One training.
+
+    Attributes:
+        task: Which task.
+        arm: With which extra loss.
+        weight: Of the extra loss.
+        seed: Of the scenes and the training.
+        measures: What the trained network measures.
+        seconds: How long it took.
+    """
 
     task: str
     arm: str
@@ -87,7 +96,11 @@ class Run(NamedTuple):
 
 
 def add_parsers(tables: Any) -> None:
-    """The command perceptual-loss."""
+    """The command perceptual-loss.
+
+    Args:
+        tables: Subparsers of the command line.
+    """
     parser = tables.add_parser("perceptual-loss", help="three tasks learnt without it and with it (Liu 2021)")
     parser.set_defaults(run=run)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help=f"default: {' '.join(TASKS)}")
@@ -98,11 +111,17 @@ def add_parsers(tables: Any) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Train every arm of every task, then write runs.csv, table.csv and differences.png to the folder `given.out`.
+    """Train every arm of every task, then write runs.csv, table.csv and differences.png to a folder.
 
     For each arm a weight is chosen with the seed and on the scenes of the sweep; then come trainings with the seeds
-    0, 1, ..., measured on other scenes. Raises ValueError for unknown tasks, too few or too many seeds, a size that
-    does not fit, or a folder that holds something else.
+    0, 1, ..., measured on other scenes.
+
+    Args:
+        given: The command line.
+
+    Raises:
+        ValueError: Unknown tasks, too few or too many seeds, a size that does not fit, or a folder that holds something
+            else.
     """
     for task in given.tasks:
         if task not in TASKS:
@@ -116,11 +135,11 @@ def run(given: argparse.Namespace) -> None:
     store = _Store(out / "runs.csv", title)
     bench = _Bench(given.steps, given.scenes, given.size)
     for name in given.tasks:
-        with tqdm(desc=name, unit="run") as bar:
+        with bar(desc=name, unit="run") as progress:
             for wanted in _plan(name, given.seeds, store.runs):
                 if wanted not in {one.key for one in store.runs}:
                     store.add(bench.run(*wanted))
-                    bar.update()
+                    progress.update()
     rows = summary(store.runs, given.tasks, given.seeds)
     runs.tabulate(out / "table.csv", title, rows)
     _show(rows, out)
@@ -135,7 +154,13 @@ def _plan(task: str, seeds: int, runs: list[Run]) -> Iterator[tuple[str, str, fl
 
 
 def chosen_weight(runs: Sequence[Run], task: str, arm: str) -> float:
-    """The weight whose first measure is the best in the sweep; 0 for the arm without the loss."""
+    """The weight whose first measure is the best in the sweep; 0 for the arm without the loss.
+
+    Args:
+        runs: Those of the sweep among others.
+        task: Name of the task.
+        arm: Name of the arm.
+    """
     if arm == WITHOUT:
         return 0.0
     measure, larger = next(iter(TASKS[task].larger.items()))
@@ -202,7 +227,13 @@ class _Store:
 def summary(runs: Sequence[Run], tasks: Sequence[str], seeds: int) -> list[dict[str, Any]]:
     """A row for each task, measure and pair of arms: the mean, and its paired difference to the other arm.
 
-    Pairs share the seed: start of the network, scenes and their order. low, high: 95 % interval of the difference.
+    Pairs share the seed: initial weights, scenes and their order. Columns low and high are the 95 % interval of the
+    difference.
+
+    Args:
+        runs: All runs.
+        tasks: Names of the tasks.
+        seeds: How many were reported.
     """
     rows = []
     for task in tasks:

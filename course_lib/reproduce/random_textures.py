@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import skimage.data
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
-from tqdm.auto import tqdm
 
 from course_lib import data, models, plotting, recipes
 from course_lib.errors import require
 from course_lib.images import resize
-from course_lib.measure import correlation, interval, paired
+from course_lib.measure import content_lost, interval, paired, patch_distance, shuffled_pixels, spectrum_distance
 from course_lib.models import Network
+from course_lib.progress import bar
 from course_lib.reproduce import runs
 from course_lib.world import shapes
 
-PATCH, DIRECTIONS = 7, 256
 STEPS = 5  # of up to 20 iterations of L-BFGS, for each copy of a texture
 SQUEEZENET = ("features.1", "features.2", "features.4", "features.6")
 COURSENET = ("relu1", "pool1", "relu2", "relu3")
@@ -35,7 +31,13 @@ WEIGHTS = (0.003, 0.03, 0.1, 0.3, 1.0, 3.0, 30.0)  # of the style
 
 
 class Arm(NamedTuple):
-    """A kind of network, by seed; how many seeds; the layers."""
+    """Networks of one form.
+
+    Attributes:
+        load: Seed -> network.
+        seeds: How many.
+        layers: Names of the layers.
+    """
 
     load: Callable[[int], Network]
     seeds: int
@@ -61,7 +63,18 @@ AGAINST = {  # whom an arm is compared with
 
 
 class Run(NamedTuple):
-    """One texture: distances from its exemplar, of patches and of spectra; for a style, its weight and content."""
+    """One texture or style.
+
+    Attributes:
+        arm: Which networks.
+        subject: Which material, or which content and style.
+        seed: Of the network and the texture.
+        weight: Of the style; 0 for a texture.
+        patches: `measure.patch_distance` to the exemplar.
+        spectrum: `measure.spectrum_distance` to the exemplar.
+        content: `measure.content_lost`; 0 for a texture.
+        seconds: How long it took.
+    """
 
     arm: str
     subject: str
@@ -77,52 +90,28 @@ class Run(NamedTuple):
         return self.arm, self.subject, self.seed, self.weight
 
 
-# ---------------------------------------------------------------- judges that no network optimised
-
-
-def patch_distance(a: Tensor, b: Tensor, *, size: int = PATCH, directions: int = DIRECTIONS, seed: int = 0) -> float:
-    """Sliced Wasserstein distance of the patches of two pictures (1, 3, h, w): how differently they are distributed.
-
-    The mean over random unit directions d of integral |Q_a(p) - Q_b(p)| dp, Q the quantiles of <d, patch> over all
-    patches of size x size pixels. 0 for the same patches in any order. The pictures may differ in size.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    d = F.normalize(torch.randn(3 * size * size, directions, generator=generator), dim=0).to(a)
-    p = (torch.arange(512, device=a.device) + 0.5).to(a) / 512
-    quantiles = [(F.unfold(x, size)[0].T @ d).quantile(p, dim=0) for x in (a, b)]  # (512, directions)
-    return float((quantiles[0] - quantiles[1]).abs().mean())
-
-
-def spectrum_distance(a: Tensor, b: Tensor) -> float:
-    """Mean |ln P_a(f) - ln P_b(f)| over rings of frequency, P the power of the grey pictures (1, 3, h, w) in a ring."""
-    return float((_rings(a).log() - _rings(b).log()).abs().mean())
-
-
-def _rings(x: Tensor) -> Tensor:
-    """Mean power of the grey picture in up to 16 equal rings from 0 (without the mean) to Nyquist: (rings,)."""
-    grey = x.mean(1)[0]
-    count = min(16, *(side // 4 for side in grey.shape))  # none of them empty
-    window = torch.outer(*(torch.hann_window(side, device=x.device) for side in grey.shape))  # the border is no edge
-    power = torch.fft.fft2((grey - grey.mean()) * window).abs().square()
-    fy, fx = (torch.fft.fftfreq(side, device=x.device) for side in grey.shape)
-    radius = (fy[:, None] ** 2 + fx**2).sqrt()
-    ring = (radius * 2 * count).long()
-    inside = (radius > 0) & (ring < count)
-    total = torch.zeros(count, device=x.device).index_add_(0, ring[inside], power[inside])
-    return total / ring[inside].bincount(minlength=count) + 1e-12
+# ---------------------------------------------------------------- materials
 
 
 def textures(size: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Materials, each as two crops (1, 3, size, size) that do not overlap: the exemplar and more of the same.
+    """Materials, each as two crops that do not overlap: the exemplar and more of the same.
 
     Photographs of brick, grass and gravel (grey, from scikit-image), and five that the drawn world has.
+
+    Args:
+        size: Side of a crop in pixels.
+
+    Returns:
+        {name: (exemplar, more)}, (1, 3, size, size) each.
     """
+    import skimage.data
+
     found = {}
     for name in ("brick", "grass", "gravel"):
         grey = torch.from_numpy(getattr(skimage.data, name)()).float()[None, None] / 255
         found[name] = resize(grey, (2 * size, 2 * size)).expand(-1, 3, -1, -1).clamp(0, 1).contiguous()
-    places = (torch.arange(2 * size) + 0.5) / size * 2 - 2
-    y, x = (field[None] for field in torch.meshgrid(places, places, indexing="ij"))
+    positions = (torch.arange(2 * size) + 0.5) / size * 2 - 2
+    y, x = (field[None] for field in torch.meshgrid(positions, positions, indexing="ij"))
     noise = 0.5 * torch.randn(1, 2 * size, 2 * size, generator=torch.Generator().manual_seed(0))
     tones = {
         name: shapes.BACKGROUNDS[name](x, y, torch.full((1, 4), 0.4), noise) for name in ("bricks", "planks", "leaves")
@@ -140,15 +129,26 @@ def textures(size: int) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def add_parsers(tables: Any) -> None:
-    """The commands random-textures and random-styles."""
+    """The commands random-textures and random-styles.
+
+    Args:
+        tables: Subparsers of the command line.
+    """
     for name, what in (("random-textures", "textures"), ("random-styles", "styles")):
         one = tables.add_parser(name, help=f"{what} from trained and untrained networks (He, Wang, Hopcroft 2016)")
-        one.add_argument("--size", type=int, default=64, help="side of the pictures (default 64)")
+        one.add_argument("--size", type=int, default=64, help="side of the images (default 64)")
         one.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> None:
-    """Make every texture, or style, with every network; write runs.csv, table.csv and a figure to `given.out`."""
+    """Make every texture, or style, with every network; write runs.csv, table.csv and the images to a folder.
+
+    Args:
+        given: The command line.
+
+    Raises:
+        ValueError: Images that are too small, and a folder that holds something else.
+    """
     require(given.size >= 64, f"size must be at least 64, got {given.size}")
     title = f"{given.table}, {given.size} px"
     done = {one.key: one for one in runs.stored(given.out / "runs.csv", Run, title)}
@@ -166,45 +166,46 @@ def run(given: argparse.Namespace) -> None:
 
 def _make_textures(of: dict[str, tuple[Tensor, Tensor]], done: dict[Any, Run], out: Path) -> None:
     for subject, (exemplar, more) in of.items():  # the two ends of the scale
-        for arm, picture in (("noise", thrown_together(exemplar)), ("more of it", more)):
-            _judge(done, out, (arm, subject, 0, 0.0), picture, exemplar)
+        for arm, image in (("noise", shuffled_pixels(exemplar)), ("more of it", more)):
+            _judge(done, out, (arm, subject, 0, 0.0), image, exemplar)
     for arm, (load, seeds, layers) in ARMS.items():
         for seed in range(seeds):
             left = [subject for subject in of if (arm, subject, seed, 0.0) not in done]
             if not left:
                 continue
             net = load(seed)
-            for subject in tqdm(left, desc=f"{arm} {seed}"):
+            for subject in bar(left, desc=f"{arm} {seed}"):
                 exemplar, start = of[subject][0], time.perf_counter()
-                made = recipes.synthesize_texture(net, exemplar, layers, steps=STEPS, seed=seed, progress=False)
+                made = recipes.synthesize_texture(net, exemplar, layers, steps=STEPS, seed=seed)
                 _judge(done, out, (arm, subject, seed, 0.0), made.image, exemplar, time.perf_counter() - start)
-
-
-def thrown_together(x: Tensor, seed: int = 0) -> Tensor:
-    """The pixels of x (1, 3, h, w) in another order: the colours of the texture, and nothing else of it."""
-    order = torch.randperm(x[0, 0].numel(), generator=torch.Generator().manual_seed(seed))
-    return x.flatten(2)[..., order].view_as(x)
 
 
 def _judge(
     done: dict[Any, Run],
     out: Path,
     key: tuple[str, str, int, float],
-    picture: Tensor,
+    image: Tensor,
     exemplar: Tensor,
     seconds: float = 0.0,
     content: float = 0.0,
 ) -> None:
     if key in done:
         return
-    distances = patch_distance(picture, exemplar), spectrum_distance(picture, exemplar)
+    distances = patch_distance(image, exemplar), spectrum_distance(image, exemplar)
     done[key] = Run(*key, *distances, content, seconds)
     runs.keep(out / "runs.csv", done[key])
-    (out / file(*key)).write_bytes(plotting.encode(picture, "png"))
+    (out / file(*key)).write_bytes(plotting.encode(image, "png"))
 
 
 def file(arm: str, subject: str, seed: int, weight: float) -> str:
-    """What the picture of a run is called."""
+    """What the image of a run is called.
+
+    Args:
+        arm: As in `Run`.
+        subject: As in `Run`.
+        seed: As in `Run`.
+        weight: As in `Run`.
+    """
     return f"{arm}-{subject}-{seed}-{weight:g}.png".replace(" ", "_")
 
 
@@ -212,6 +213,9 @@ def texture_table(done: Sequence[Run]) -> list[dict[str, Any]]:
     """A row for each arm: distances as shares of the noise's, over textures, each the mean over its seeds.
 
     The difference is that from the trained network; for VGG-19, which is not trained here, from SqueezeNet.
+
+    Args:
+        done: The runs.
     """
     means = {arm: _by_subject(done, arm) for arm in dict.fromkeys(one.arm for one in done)}
     shares = {arm: values / means["noise"] for arm, values in means.items()}  # (textures, 2)
@@ -245,7 +249,7 @@ def _make_styles(size: int, done: dict[Any, Run], out: Path) -> None:
         load, seeds, layers = ARMS[arm]
         for seed in range(seeds if arm.startswith("untrained") else 1):
             net = load(seed)
-            for content in tqdm(CONTENTS, desc=f"{arm} {seed}"):
+            for content in bar(CONTENTS, desc=f"{arm} {seed}"):
                 x = data.photograph(content, size)
                 for style in STYLES:
                     for weight in WEIGHTS:
@@ -253,19 +257,9 @@ def _make_styles(size: int, done: dict[Any, Run], out: Path) -> None:
                         if key in done:
                             continue
                         goal = styles[style][0]
-                        made = recipes.transfer_style(net, x, goal, CONTENT, layers, weight=weight, progress=False)
+                        made = recipes.transfer_style(net, x, goal, CONTENT, layers, weight=weight)
                         seconds = time.perf_counter() - start
                         _judge(done, out, key, made.image, goal, seconds, content_lost(made.image, x))
-
-
-def content_lost(x: Tensor, content: Tensor) -> float:
-    """1 - Pearson's correlation of two pictures (1, 3, h, w), grey and blurred by a 32nd of their side.
-
-    HOG would be no judge here: it takes the grain of a synthesis for lost content.
-    """
-    side = min(x.shape[2:])
-    soft = [gaussian_blur(y.mean(1, keepdim=True), 2 * (side // 10) + 1, side / 32) for y in (x, content)]
-    return 1 - float(correlation(*soft))
 
 
 def style_table(done: Sequence[Run]) -> list[dict[str, Any]]:
@@ -274,6 +268,9 @@ def style_table(done: Sequence[Run]) -> list[dict[str, Any]]:
     Each arm has a curve, style over `content_lost`, with a point for each weight, the mean over its seeds. Both are
     read in the middle of the range that they share; a pair whose curves share none is left out. The last row is the
     ratio of the two.
+
+    Args:
+        done: The runs.
     """
     rows: list[dict[str, Any]] = []
     for subject in dict.fromkeys(one.subject for one in done):

@@ -3,36 +3,46 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from course_lib import data, models, plotting, recipes
 from course_lib.energy import Energy
 from course_lib.errors import require, unknown
 from course_lib.images import Pixels
-from course_lib.measure import correlation, interval, paired
+from course_lib.measure import correlation, flat, interval, paired, spread
 from course_lib.models import Network
+from course_lib.progress import bar
 from course_lib.recipes import from_white_noise, greedy_weights
 from course_lib.reproduce import runs
-from course_lib.reproduce.inversion import flat, spread
-from course_lib.taps import Taps
+from course_lib.taps import Taps, hooked
 
-BATCH = 4  # pictures that Adam inverts side by side
-EVALUATIONS = 160  # of the energy and its slope, in each way
+BATCH = 4  # images that Adam inverts side by side
+EVALUATIONS = 160  # of the energy and its gradient, in each way
 ADAM: recipes.inversion.Stages = [
     (partial(torch.optim.Adam, lr=lr), n) for lr, n in ((0.1, 60), (0.03, 60), (0.01, 40))
 ]
 
 
 class Run(NamedTuple):
-    """One inversion: of what, and what came of it.
+    """One inversion.
 
-    error: |x* - x|. correlation: Pearson's, of x* and x. code: |f(x*) - f(x)| / |f(x)|.
+    Attributes:
+        network: Its name.
+        arm: What became of its weights.
+        layer: Whose code was inverted.
+        way: Of descent.
+        seed: Of the weights.
+        picture: Number of the image.
+        error: ``|x* - x|``.
+        correlation: Pearson's, of x* and x.
+        code: ``|f(x*) - f(x)| / |f(x)|``.
+        seconds: How long it took.
     """
 
     network: str
@@ -52,7 +62,14 @@ class Run(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A comparison: arms of one network, {arm: how many seeds}; the others are compared with the first."""
+    """A comparison.
+
+    Attributes:
+        network: Its name.
+        arms: {arm: how many seeds}; the others are compared with the first.
+        layers: Names of the layers.
+        ways: Of descent.
+    """
 
     network: str
     arms: dict[str, int]
@@ -82,60 +99,71 @@ QUESTIONS: dict[str, tuple[Question, ...]] = {
 
 
 def add_parsers(tables: Any) -> None:
-    """The command random-weights."""
+    """The command random-weights.
+
+    Args:
+        tables: Subparsers of the command line.
+    """
     one = tables.add_parser("random-weights", help="trained and untrained networks inverted (He, Wang, Hopcroft 2016)")
     one.add_argument("--questions", nargs="+", default=list(QUESTIONS), help=f"default: {' '.join(QUESTIONS)}")
     one.add_argument("--folder", type=Path, help="of photographs (default: drawn scenes)")
-    one.add_argument("--count", type=int, default=12, help="how many pictures (default 12)")
-    one.add_argument("--size", type=int, default=64, help="side of the pictures (default 64)")
+    one.add_argument("--count", type=int, default=12, help="how many images (default 12)")
+    one.add_argument("--size", type=int, default=64, help="side of the images (default 64)")
     one.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> None:
-    """Invert what the questions ask for, then write runs.csv, table.csv and errors.png to the folder `given.out`."""
+    """Invert what the questions are about, then write runs.csv, table.csv and errors.png to a folder.
+
+    Args:
+        given: The command line.
+
+    Raises:
+        ValueError: An unknown question, too few images, and a folder that holds something else.
+    """
     for question in given.questions:
         if question not in QUESTIONS:
             raise unknown("question", question, QUESTIONS)
     require(given.count >= 2, f"count must be at least 2, or there are no pairs to compare, got {given.count}")
     title = f"random-weights, {given.folder or 'drawn scenes'}, {given.size} px, {EVALUATIONS} evaluations"
-    pictures = runs.pictures(given.folder, given.count, given.size)
-    pictures = pictures.to("cuda" if torch.cuda.is_available() else "cpu")
+    images = runs.images(given.folder, given.count, given.size)
+    images = images.to("cuda" if torch.cuda.is_available() else "cpu")
     done = {one.key: one for one in runs.stored(given.out / "runs.csv", Run, title)}
     questions = [one for name in given.questions for one in QUESTIONS[name]]
     for question in questions:
-        _answer(question, pictures, done, given.out / "runs.csv")
-    rows = [row for question in questions for row in summary(question, list(done.values()), pictures)]
+        _make(question, images, done, given.out / "runs.csv")
+    rows = [row for question in questions for row in summary(question, list(done.values()), images)]
     runs.tabulate(given.out / "table.csv", title, rows)
     _show([row for row in rows if row["arm"] in ("trained", "untrained")]).save(str(given.out / "errors.png"))
 
 
-def _answer(question: Question, pictures: Tensor, done: dict[Any, Run], path: Path) -> None:
+def _make(question: Question, images: Tensor, done: dict[Any, Run], path: Path) -> None:
     """Make the runs that are not stored yet."""
-    name, count = question.network, len(pictures)
+    name, count = question.network, len(images)
     per_net = [(layer, way) for layer in question.layers for way in question.ways]
     nets = [(arm, seed) for arm, seeds in question.arms.items() for seed in range(seeds)]
     wanted = {net: [(name, net[0], *of, net[1], i) for of in per_net for i in range(count)] for net in nets}
     total = sum(map(len, wanted.values()))
-    with tqdm(
+    with bar(
         desc=name, unit="run", total=total, initial=sum(key in done for w in wanted.values() for key in w)
-    ) as bar:
+    ) as progress:
         for (arm, seed), keys in wanted.items():
             if all(key in done for key in keys):
                 continue
-            net = ARMS[arm](name, seed, pictures, question.layers[-1])
+            net = ARMS[arm](name, seed, images, question.layers[-1])
             for layer, way in per_net:
                 left = [i for i in range(count) if (name, arm, layer, way, seed, i) not in done]
-                for one in _invert(net, (name, arm, layer, way, seed), pictures, left):
+                for one in _invert(net, (name, arm, layer, way, seed), images, left):
                     runs.keep(path, one)
                     done[one.key] = one
-                    bar.update()
+                    progress.update()
 
 
-def _invert(net: Network, of: tuple[str, str, str, str, int], pictures: Tensor, left: list[int]) -> Iterator[Run]:
+def _invert(net: Network, of: tuple[str, str, str, str, int], images: Tensor, left: list[int]) -> Iterator[Run]:
     *_, layer, way, seed = of
     side = 1 if way == FREE else BATCH
     for batch in (left[i : i + side] for i in range(0, len(left), side)):
-        x = pictures[batch]
+        x = images[batch]
         start = time.perf_counter()
         found = WAYS[way](net, layer, x, 1000 * seed + batch[0])
         seconds = (time.perf_counter() - start) / len(batch)
@@ -154,7 +182,7 @@ def _invert(net: Network, of: tuple[str, str, str, str, int], pictures: Tensor, 
 def _adam(net: Network, layer: str, x: Tensor, seed: int, *, regularizer: Energy | None) -> Tensor:
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     features = Taps(net, layer)
-    found = recipes.invert(features, x, image=Pixels(noise), stages=ADAM, regularizer=regularizer, progress=False)
+    found = recipes.invert(features, x, image=Pixels(noise), stages=ADAM, regularizer=regularizer)
     return found.image
 
 
@@ -167,22 +195,22 @@ WAYS: dict[str, Callable[[Network, str, Tensor, int], Tensor]] = {
     ),
 }
 
-# ---------------------------------------------------------------- arms: (network, seed, pictures, deepest layer) -> net
+# ---------------------------------------------------------------- arms: (network, seed, images, deepest layer) -> net
 
 
-def _trained(name: str, seed: int, pictures: Tensor, until: str) -> Network:
+def _trained(name: str, seed: int, images: Tensor, until: str) -> Network:
     net = models.load(name, seed=seed) if name == "coursenet" else models.load(name)
-    return net.to(pictures.device)
+    return net.to(images.device)
 
 
-def _untrained(name: str, seed: int, pictures: Tensor, until: str, start: str = "unit_variance") -> Network:
-    return models.load(name, weights="random", seed=seed, initialization=start).to(pictures.device)
+def _untrained(name: str, seed: int, images: Tensor, until: str, start: str = "unit_variance") -> Network:
+    return models.load(name, weights="random", seed=seed, initialization=start).to(images.device)
 
 
 @torch.no_grad()
-def _shuffled(name: str, seed: int, pictures: Tensor, until: str) -> Network:
-    """The trained network's own weights and biases, thrown together within each convolution."""
-    net, generator = _trained(name, 0, pictures, until), torch.Generator().manual_seed(seed)
+def _shuffled(name: str, seed: int, images: Tensor, until: str) -> Network:
+    """The trained network's own weights and biases, shuffled within each convolution."""
+    net, generator = _trained(name, 0, images, until), torch.Generator().manual_seed(seed)
     for layer in _convolutions(net):
         for values in (layer.weight, layer.bias):
             order = torch.randperm(values.numel(), generator=generator).to(values.device)
@@ -191,9 +219,9 @@ def _shuffled(name: str, seed: int, pictures: Tensor, until: str) -> Network:
 
 
 @torch.no_grad()
-def _as_uneven(name: str, seed: int, pictures: Tensor, until: str) -> Network:
-    """Random filters with the trained network's singular values: U S_trained V^T in the place of U S V^T."""
-    net, trained = _untrained(name, seed, pictures, until), _trained(name, 0, pictures, until)
+def _as_uneven(name: str, seed: int, images: Tensor, until: str) -> Network:
+    """Random filters with the trained network's singular values: U S_trained V^T instead of U S V^T."""
+    net, trained = _untrained(name, seed, images, until), _trained(name, 0, images, until)
     for layer, model in zip(_convolutions(net), _convolutions(trained), strict=True):
         u, _, v = torch.linalg.svd(layer.weight.flatten(1), full_matrices=False)
         values = torch.linalg.svdvals(model.weight.flatten(1))
@@ -202,37 +230,33 @@ def _as_uneven(name: str, seed: int, pictures: Tensor, until: str) -> Network:
 
 
 @torch.no_grad()
-def _as_active(name: str, seed: int, pictures: Tensor, until: str) -> Network:
+def _as_active(name: str, seed: int, images: Tensor, until: str) -> Network:
     """Random filters, with biases that let each channel be active as often as the trained network's."""
-    net, trained = _untrained(name, seed, pictures, until), _trained(name, 0, pictures, until)
-    shares: dict[int, Tensor] = {}  # of the places where a channel is active, by the number of the convolution
+    net, trained = _untrained(name, seed, images, until), _trained(name, 0, images, until)
+    shares: dict[int, Tensor] = {}  # of the positions where a channel is active, by the number of the convolution
 
-    def note(i: int, answer: Tensor) -> None:
-        shares[i] = (answer > 0).float().mean((0, 2, 3))
+    def note(i: int, output: Tensor) -> None:
+        shares[i] = (output > 0).float().mean((0, 2, 3))
 
-    def shift(i: int, answer: Tensor) -> Tensor:
-        values = answer.transpose(0, 1).flatten(1)
+    def shift(i: int, output: Tensor) -> Tensor:
+        values = output.transpose(0, 1).flatten(1)
         bias = -torch.stack([v.quantile(1 - share) for v, share in zip(values, shares[i], strict=True)])
         layers[i].bias.copy_(bias)
-        return answer + bias[:, None, None]
+        return output + bias[:, None, None]
 
     layers = _convolutions(net)
     for network, act in ((trained, note), (net, shift)):
-        hooks = [
-            layer.register_forward_hook(lambda module, inputs, output, i=i, act=act: act(i, output))
-            for i, layer in enumerate(_convolutions(network))
-        ]
-        try:
-            network(pictures)  # once: a second pass would see the biases of the first
-        finally:
-            for hook in hooks:
-                hook.remove()
+        names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+        with ExitStack() as stack:
+            for i, layer in enumerate(names):
+                stack.enter_context(hooked(network, layer, partial(act, i)))
+            network(images)  # once: a second pass would see the biases of the first
     return net
 
 
-def _greedy(name: str, seed: int, pictures: Tensor, until: str) -> Network:
-    reference = data.photograph("chelsea", pictures.shape[-1]).to(pictures)
-    return greedy_weights(_untrained(name, seed, pictures, until), reference, until=until, seed=seed)
+def _greedy(name: str, seed: int, images: Tensor, until: str) -> Network:
+    reference = data.photograph("chelsea", images.shape[-1]).to(images)
+    return greedy_weights(_untrained(name, seed, images, until), reference, until=until, seed=seed)
 
 
 def _convolutions(net: Network) -> list[Any]:
@@ -253,19 +277,24 @@ ARMS: dict[str, Callable[[str, int, Tensor, str], Network]] = {
 # ---------------------------------------------------------------- the table
 
 
-def summary(question: Question, done: Sequence[Run], pictures: Tensor) -> list[dict[str, Any]]:
-    """A row for each layer, way and arm: means over pictures, each the mean over its seeds, and the difference.
+def summary(question: Question, done: Sequence[Run], images: Tensor) -> list[dict[str, Any]]:
+    """A row for each layer, way and arm: means over images, each the mean over its seeds, and the difference.
 
-    Errors are in shares of the mean distance between different pictures; differences are from the first arm.
+    Errors are in shares of the mean distance between different images; differences are from the first arm.
+
+    Args:
+        question: What is compared.
+        done: The runs.
+        images: All that were inverted.
     """
-    unit = spread(pictures.flatten(1).cpu())
+    unit = spread(images.flatten(1).cpu())
     rows = []
     for layer in question.layers:
         for way in question.ways:
             arms = {
-                arm: torch.tensor(_by_picture(done, (question.network, arm, layer, way), seeds, len(pictures)))
+                arm: torch.tensor(_by_image(done, (question.network, arm, layer, way), seeds, len(images)))
                 for arm, seeds in question.arms.items()
-            }  # (pictures, 3)
+            }  # (images, 3)
             first, *_ = arms
             for arm, values in arms.items():
                 error = interval(values[:, 0] / unit)
@@ -280,8 +309,8 @@ def summary(question: Question, done: Sequence[Run], pictures: Tensor) -> list[d
     return rows
 
 
-def _by_picture(done: Sequence[Run], of: tuple[str, str, str, str], seeds: int, count: int) -> list[list[float]]:
-    """For each picture error, correlation and code, as means over the seeds."""
+def _by_image(done: Sequence[Run], of: tuple[str, str, str, str], seeds: int, count: int) -> list[list[float]]:
+    """For each image error, correlation and code, as means over the seeds."""
     found = [[one for one in done if one.key == (*of, seed, i)] for i in range(count) for seed in range(seeds)]
     each = [[*of_one[0][6:9]] for of_one in found]
     return [
@@ -301,12 +330,12 @@ def _show(rows: list[dict[str, Any]]) -> plotting.Shown:
                 for arm, style in (("trained", "o-"), ("untrained", "o--")):
                     line = [row for row in of if (row["way"], row["arm"]) == (way, arm)]
                     half = [row["high"] - row["error"] for row in line]
-                    places = [layers.index(row["layer"]) for row in line]
+                    positions = [layers.index(row["layer"]) for row in line]
                     errors = [row["error"] for row in line]
-                    ax.errorbar(places, errors, half, fmt=style, color=f"C{i}", capsize=3, label=f"{arm}, {way}")
+                    ax.errorbar(positions, errors, half, fmt=style, color=f"C{i}", capsize=3, label=f"{arm}, {way}")
             ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right")
             ax.set_title(network)
-            ax.set_ylabel("error of the picture, 95 % interval")
+            ax.set_ylabel("error of the image, 95 % interval")
             ax.legend(fontsize=8)
 
     return plotting.chart(draw, width=4.2 * len(networks), columns=len(networks))

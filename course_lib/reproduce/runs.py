@@ -17,7 +17,13 @@ Run = TypeVar("Run", bound=NamedTuple)
 def stored(path: Path, kind: type[Run], title: str) -> list[Run]:
     """The runs of an earlier call, after a first line that says of what; none, and a new file, where there is none.
 
-    kind: a NamedTuple of str, int and float. Raises ValueError where the file holds something of another title.
+    Args:
+        path: The file.
+        kind: A NamedTuple of str, int and float.
+        title: What the first line says.
+
+    Raises:
+        ValueError: The file holds something of another title.
     """
     fields = get_type_hints(kind)
     if not path.exists():
@@ -32,13 +38,24 @@ def stored(path: Path, kind: type[Run], title: str) -> list[Run]:
 
 
 def keep(path: Path, run: NamedTuple) -> None:
-    """Add one run to the file."""
+    """Add one run to the file.
+
+    Args:
+        path: The file.
+        run: A NamedTuple.
+    """
     with path.open("a", newline="") as file:
         csv.writer(file).writerow(run)
 
 
 def tabulate(path: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows of a table to a CSV file, and print them."""
+    """Write the rows of a table to a CSV file, and print them.
+
+    Args:
+        path: The file.
+        title: Is printed first.
+        rows: {column: value}, at least one row.
+    """
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
@@ -50,10 +67,22 @@ def tabulate(path: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def pictures(folder: Path | None, count: int, size: int) -> Tensor:
-    """The first pictures of a folder, or drawn scenes: (count, 3, size, size)."""
+def images(folder: Path | None, count: int, size: int) -> Tensor:
+    """The first images of a folder, or drawn scenes.
+
+    Args:
+        folder: Of images; None for drawn scenes.
+        count: How many.
+        size: Their side in pixels.
+
+    Returns:
+        (count, 3, size, size) in [0, 1].
+
+    Raises:
+        ValueError: A folder with fewer images.
+    """
     if folder is None:
         return world.draw(count, seed=SEED, size=size).images
     files = data.folder(folder)
-    require(len(files) >= count, f"{folder} holds {len(files)} pictures, fewer than --count {count}")
+    require(len(files) >= count, f"{folder} holds {len(files)} images, fewer than --count {count}")
     return data.pick(files, range(count), size)

@@ -22,6 +22,7 @@ from course_lib.train.coursenet import (
 
 
 def main() -> None:
+    """Make the weights that the command line names."""
     usual = {
         "coursenet": (0, SCENES, PASSES),
         "robust": (ROBUST_SEED, ROBUST_SCENES, ROBUST_PASSES),
@@ -29,7 +30,7 @@ def main() -> None:
     }
     parser = argparse.ArgumentParser(prog="python -m course_lib.train", description=__doc__)
     parser.add_argument("name", choices=list(usual))
-    parser.add_argument("--seed", type=int, help="of the scenes and of chance")
+    parser.add_argument("--seed", type=int, help="of the scenes and of all random draws")
     parser.add_argument("--scenes", type=int, help="how many are drawn (default: as for the shipped file)")
     parser.add_argument("--passes", type=int, help="how often each is seen; not for the generator")
     parser.add_argument("--out", type=Path, default=models.SHIPPED, help="folder (default: the package's own)")
@@ -45,10 +46,10 @@ def main() -> None:
         made = generators.generator(net, *generators.draw_pairs(net, scenes), seed=seed)
         save(made, arguments.out / "generator-0.safetensors")
         return
-    pictures, labels = draw_ahead(scenes, seed)
+    images, labels = draw_ahead(scenes, seed)
     train, run = (robust, "robust") if arguments.name == "robust" else (coursenet, seed)
     path = arguments.out / f"coursenet-{run}.safetensors"
-    save(train(pictures, labels, passes, seed), path)
+    save(train(images, labels, passes, seed), path)
     shares = accuracies(models.load("coursenet", weights=path))
     for shape, share in zip(world.SHAPES, shares.tolist(), strict=True):
         print(f"{shape:10} {share:.3f}")

@@ -2,13 +2,13 @@
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm, trange
 
 from course_lib import world
 from course_lib.energy import distance
 from course_lib.generator import LAYER, UNITS, Generator, fingerprint
 from course_lib.models import Network
 from course_lib.optimizers import OneCycle
+from course_lib.progress import bar
 from course_lib.taps import Taps
 from course_lib.world.scenes import plan_scenes, render
 
@@ -24,20 +24,27 @@ DRESS = 17  # the scene, the first seed's, that lends its colour, texture and ba
 
 
 def draw_pairs(net: Network, scenes: int = SCENES) -> tuple[Tensor, Tensor]:
-    """Codes (scenes, 256) of drawn scenes, and the same objects in one dress as bytes (scenes, 3, 96, 96).
+    """Codes of drawn scenes, and the same objects in one dress as bytes.
 
-    CourseNet's code keeps the shape, its place, size and angle, and forgets colour, texture and background. Asked for
-    what is not in the code, a generator answers with the average of all colours, a fog. So every object is painted in
-    the same colour before the same background.
+    CourseNet's code keeps the shape, its position, size and angle, and forgets colour, texture and background. For what
+    is not in the code a generator learns the average of all colours, a fog. So every object is painted in the same
+    colour before the same background.
+
+    Args:
+        net: CourseNet.
+        scenes: How many.
+
+    Returns:
+        (scenes, 256) and (scenes, 3, 96, 96) uint8.
     """
-    codes, pictures = torch.empty(scenes, UNITS), torch.empty(scenes, 3, 96, 96, dtype=torch.uint8)
+    codes, images = torch.empty(scenes, UNITS), torch.empty(scenes, 3, 96, 96, dtype=torch.uint8)
     wardrobe = _plan(0)
-    for block in tqdm(range(-(-scenes // BLOCK)), desc="drawing", unit=f"x {BLOCK} scenes"):
+    for block in bar(range(-(-scenes // BLOCK)), desc="drawing", unit=f"x {BLOCK} scenes"):
         rows = slice(block * BLOCK, min((block + 1) * BLOCK, scenes))
         n = rows.stop - rows.start
         codes[rows] = _codes(net, world.draw(n, seed=FIRST_SEED + block).images)
-        pictures[rows] = _dressed({name: value[:n] for name, value in _plan(block).items()}, wardrobe)
-    return codes, pictures
+        images[rows] = _dressed({name: value[:n] for name, value in _plan(block).items()}, wardrobe)
+    return codes, images
 
 
 def _plan(block: int) -> dict[str, Tensor]:
@@ -62,24 +69,37 @@ def _codes(net: Network, images: Tensor) -> Tensor:
     return torch.cat([tap(x)[LAYER] for x in images.split(64)])
 
 
-def generator(net: Network, codes: Tensor, pictures: Tensor, steps: int = STEPS, seed: int = 0) -> Generator:
-    """argmin over weights of the mean of |G(c) - x| + w |f(G(c) + e) - c|^2 / |c|^2, pairs (c, x) from `draw_pairs`.
+def generator(net: Network, codes: Tensor, images: Tensor, steps: int = STEPS, seed: int = 0) -> Generator:
+    """``argmin over weights of the mean of |G(c) - x| + w |f(G(c) + e) - c|^2 / |c|^2``.
 
-    f the code, e Gaussian noise of GRAIN, which hides what no eye would see; w is 0 in the first half of the steps and
-    CODE in the second. Without w, a shape whose angle is uncertain stays a disc. Deviates from Dosovitskiy and Brox
-    2016, who also add a critic: with one dress there is nothing left that it would have to make up.
+    Pairs (c, x) come from `draw_pairs`, f is the code, e is Gaussian noise of GRAIN, which hides what no eye would see;
+    w is 0 in the first half of the steps and CODE in the second. Without w, a shape whose angle is uncertain stays a
+    disc.
+
+    Args:
+        net: CourseNet.
+        codes: (scenes, 256).
+        images: (scenes, 3, 96, 96) uint8.
+        steps: Of both halves together.
+        seed: Of the initial weights, the batches and the noise.
+
+    Returns:
+        The generator, in evaluation mode.
+
+    Source: Dosovitskiy and Brox 2016. Deviation: they also add a critic; with one dress there is nothing left that it
+    would have to make up.
     """
-    chance = torch.Generator().manual_seed(seed)
+    draws = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch's layers draw their start from the global generator
+        torch.manual_seed(seed)  # torch's layers draw their initial weights from the global generator
         made = Generator().to(memory_format=torch.channels_last).train()
     made.get_buffer("typical").copy_(codes.mean(0))
     made.get_buffer("high").copy_(codes.mean(0) + 3 * codes.std(0))
     made.get_buffer("network").copy_(fingerprint(net))
     with torch.no_grad():
-        made.backdrop.copy_((pictures[:BLOCK].float() / 255).median(0).values.logit(0.01))
+        made.backdrop.copy_((images[:BLOCK].float() / 255).median(0).values.logit(0.01))
     for weight in (0.0, CODE):
-        _fit(made, net, codes, pictures, steps // 2, weight, chance)
+        _fit(made, net, codes, images, steps // 2, weight, draws)
     return made.eval()
 
 
@@ -87,21 +107,21 @@ def _fit(
     made: Generator,
     net: Network,
     codes: Tensor,
-    pictures: Tensor,
+    images: Tensor,
     steps: int,
     weight: float,
-    chance: torch.Generator,
+    generator: torch.Generator,
 ) -> None:
     tap = Taps(net, LAYER)
     cycle = OneCycle(made, steps, rate=RATE, rise=0.1, decay=0.01)
-    progress = trange(steps, desc=f"training, code {weight:g}", unit="step")
+    progress = bar(range(steps), desc=f"training, code {weight:g}", unit="step")
     for step in progress:
-        rows = torch.randint(len(codes), (BATCH,), generator=chance)
-        c, x = codes[rows], pictures[rows].float() / 255
+        rows = torch.randint(len(codes), (BATCH,), generator=generator)
+        c, x = codes[rows], images[rows].float() / 255
         y = made(c)
         loss = (y - x).abs().mean()
         if weight:
-            seen = y + GRAIN * torch.randn(y.shape, generator=chance)
+            seen = y + GRAIN * torch.randn(y.shape, generator=generator)
             loss = loss + weight / BATCH * distance({LAYER: c})(tap(seen), seen)
         cycle.step(loss)
         if step % 50 == 0:
