@@ -55,7 +55,8 @@ class Generator(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         fits = code.dim() == 2 and code.shape[1] == UNITS
         require(fits, f"codes have shape (n, {UNITS}), got {tuple(code.shape)}")
-        return (self.fine(self.coarse(code / self.get_buffer("high"))) + self.backdrop).sigmoid()
+        logits: Tensor = self.fine(self.coarse(code / self.get_buffer("high"))) + self.backdrop
+        return logits.sigmoid()
 
 
 def _doubled(inputs: int, outputs: int) -> tuple[nn.Module, ...]:

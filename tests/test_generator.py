@@ -112,6 +112,7 @@ def test_pairs_are_codes_of_scenes_and_the_same_objects_in_one_dress(coursenet):
     assert outside.any() and images.float()[..., outside].std(0).mean() < 10  # the background is one for all
 
 
+@pytest.mark.slow
 def test_training_brings_images_nearer_and_repeats_itself(coursenet):
     pairs = train_generator.draw_pairs(coursenet, 32)
 

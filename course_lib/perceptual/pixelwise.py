@@ -143,7 +143,8 @@ class UNet(nn.Module):
         middle = self.down[1](F.max_pool2d(fine, 2))  # (n, b, h / 2, w / 2)
         coarse = self.bottom(self.down[2](F.max_pool2d(middle, 2)))  # (n, c, h / 4, w / 4)
         middle = self.up[0](torch.cat([_twice(coarse), middle], 1))
-        return self.out(self.up[1](torch.cat([_twice(middle), fine], 1)))
+        maps: Tensor = self.out(self.up[1](torch.cat([_twice(middle), fine], 1)))
+        return maps
 
 
 class Upscaler(nn.Module):
@@ -169,7 +170,8 @@ class Upscaler(nn.Module):
         h = self.first(2 * x - 1)
         for block in self.blocks:
             h = h + block(h)
-        return _twice(x) + self.last(h)
+        detail: Tensor = self.last(h)
+        return _twice(x) + detail
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Module:
@@ -282,7 +284,8 @@ def _edges(x: Tensor) -> Tensor:
     kernel = x.new_tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     kernels = torch.stack([kernel, kernel.T])[:, None].repeat(x.shape[1], 1, 1, 1)  # (2 c, 1, 3, 3)
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(padded, kernels, groups=x.shape[1]).unflatten(1, (-1, 2)).norm(dim=2)
+    steps: Tensor = F.conv2d(padded, kernels, groups=x.shape[1]).unflatten(1, (-1, 2))
+    return torch.linalg.vector_norm(steps, dim=2)
 
 
 def _segmentation(found: Tensor, scenes: Scenes) -> dict[str, float]:

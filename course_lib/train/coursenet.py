@@ -132,7 +132,7 @@ def _batches(
     """All scenes, in a new order in each pass, BATCH at a time, each batch in one of eight poses."""
     for _ in range(passes):
         order = torch.randperm(len(labels), generator=generator)
-        for rows in order[: len(labels) // BATCH * BATCH].split(BATCH):
+        for rows in torch.split(order[: len(labels) // BATCH * BATCH], BATCH):
             yield _pose(images[rows].float() / 255, int(torch.randint(8, (1,), generator=generator))), labels[rows]
 
 

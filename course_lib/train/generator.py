@@ -57,7 +57,7 @@ def _dressed(plan: dict[str, Tensor], wardrobe: dict[str, Tensor]) -> Tensor:
     dressed = {name: value[DRESS : DRESS + 1].expand(n, *value.shape[1:]) for name, value in wardrobe.items()}
     dressed |= {name: plan[name] for name in PLACED}
     images = []
-    for part in torch.arange(n).split(64):
+    for part in torch.split(torch.arange(n), 64):
         still = torch.Generator().manual_seed(0)
         images.append(render({name: value[part] for name, value in dressed.items()}, 96, still)[0])
     return (torch.cat(images) * 255).round().byte()
@@ -66,7 +66,7 @@ def _dressed(plan: dict[str, Tensor], wardrobe: dict[str, Tensor]) -> Tensor:
 @torch.no_grad()
 def _codes(net: Network, images: Tensor) -> Tensor:
     tap = Taps(net, LAYER)
-    return torch.cat([tap(x)[LAYER] for x in images.split(64)])
+    return torch.cat([tap(x)[LAYER] for x in torch.split(images, 64)])
 
 
 def generator(net: Network, codes: Tensor, images: Tensor, steps: int = STEPS, seed: int = 0) -> Generator:
