@@ -5,8 +5,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable
-from typing import is_typeddict
+from typing import Unpack, get_origin, is_typeddict
 
 import pytest
 import yaml
@@ -65,25 +64,31 @@ def names_used(tree):
 
 
 def sources():
-    """(the room that a source belongs to, or "", its syntax tree)"""
-    for path in [*(ROOT / "course_lib").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
-        inside = path.is_relative_to(ROOT / "course_lib")
-        room = path.relative_to(ROOT / "course_lib").parts[0].removesuffix(".py") if inside else ""
-        yield room, ast.parse(path.read_text())
+    """(who: a room, "tests" or "book", its syntax tree)"""
+    for path in (ROOT / "course_lib").rglob("*.py"):
+        yield path.relative_to(ROOT / "course_lib").parts[0].removesuffix(".py"), ast.parse(path.read_text())
+    for path in (ROOT / "tests").rglob("*.py"):
+        yield "tests", ast.parse(path.read_text())
     for path in [*(ROOT / BOOK).glob("*.ipynb"), *(ROOT / "assignments").rglob("*.ipynb")]:
         code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-        yield "", ast.parse("\n".join("".join(cell["source"]) for cell in code[1:]))  # the first installs the package
+        yield (
+            "book",
+            ast.parse("\n".join("".join(cell["source"]) for cell in code[1:])),
+        )  # the first installs the package
 
 
 def test_what_others_use_of_a_room_is_public():
+    """A test may also look into a file of a room."""
     missing = set()
-    for own, tree in sources():
-        for room, name in names_used(tree):
-            module = importlib.import_module(f"course_lib.{room}")
+    for who, tree in sources():
+        for path, name in names_used(tree):
+            room, *file = path.split(".")
+            module = importlib.import_module(f"course_lib.{path}")
             thing = getattr(module, name, None)
             made_there = (getattr(thing, "__module__", "") or "").startswith(f"course_lib.{room}")
-            if room.split(".")[0] != own and made_there and not name.startswith("_") and isinstance(thing, Callable):
-                missing |= {f"{room}.{name}"} if name not in getattr(module, "__all__", ()) else set()
+            foreign = who != room and not (who == "tests" and file)
+            if foreign and made_there and reference.is_definition(thing) and name not in getattr(module, "__all__", ()):
+                missing.add(f"{path}.{name}")
     assert missing == set()
 
 
@@ -135,9 +140,9 @@ def test_every_parameter_is_documented(module):
 def test_options_are_typed_so_that_an_editor_completes_them():
     functions = [(f"{m.__name__}.{name}", thing) for m, name, thing in PUBLIC if inspect.isfunction(thing)]
     for name, function in functions:
-        for parameter in inspect.signature(function).parameters.values():
+        for parameter in inspect.signature(function, eval_str=True).parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                assert "Unpack[" in str(parameter.annotation), f"{name}(**{parameter.name})"
+                assert get_origin(parameter.annotation) is Unpack, f"{name}(**{parameter.name})"
 
 
 def test_the_reference_is_part_of_the_book_and_made_anew():
