@@ -28,7 +28,7 @@ ROWS = (
         ),
     ),
     Row(
-        "Embeddings of pictures",
+        "Embeddings of images",
         "01_embeddings",
         ("embedding.codes", "embedding.nearest"),
         ("test_embedding::test_codes_are_the_flattened_answers",),
@@ -52,7 +52,7 @@ ROWS = (
         ("test_embedding::test_nearest_equals_brute_force",),
     ),
     Row(
-        "Last layer: PCA, t-SNE, the picture grid",
+        "Last layer: PCA, t-SNE, the image grid",
         "03b_maps",
         ("embedding.pca", "embedding.tsne", "embedding.grid"),
         (
@@ -122,7 +122,7 @@ ROWS = (
         "06b_what_a_unit_knows",
         ("recipes.multifaceted", "images.Latent", "generator.load"),
         (
-            "test_multifaceted::test_each_facet_rises_above_what_its_kind_evokes",
+            "test_multifaceted::test_each_facet_rises_above_what_its_cluster_evokes",
             "test_generator::test_codes_become_pictures",
         ),
     ),
@@ -142,10 +142,10 @@ ROWS = (
         ),
     ),
     Row(
-        "Before ConvNets: two pictures, one HOG",
+        "Before ConvNets: two images, one HOG",
         "07_adversarial",
         ("recipes.match", "descriptors.HOG"),
-        ("test_recipes::test_two_pictures_share_one_hog",),
+        ("test_recipes::test_two_images_share_one_hog",),
     ),
     Row(
         "The linear explanation",
@@ -184,7 +184,7 @@ ROWS = (
         "Equivalent pre-images; parts of a code (seed 002)",
         "09b_what_a_code_leaves_open",
         ("recipes.invert", "taps.receptive_field"),
-        ("test_inversion::test_restarts_of_one_picture_lie_side_by_side_and_differ",),
+        ("test_inversion::test_restarts_of_one_image_lie_side_by_side_and_differ",),
     ),
     Row(
         "Texture by nearest neighbours",
