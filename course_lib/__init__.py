@@ -28,12 +28,13 @@ and its four places are modules. An import only ever points to a lower layer.
 | 1 | `optimizers` | steps that torch.optim does not have, or has with other defaults |
 | 1 | `descriptors` | HOG and dense SIFT as differentiable modules |
 | 1 | `texture` | texture without a network: pixels copied from an exemplar wherever their surroundings match |
-| 1 | `paintings` | pictures to take a style from, drawn: a night of brush strokes, stained glass, an engraving |
+| 1 | `paintings` | images to take a style from, drawn: a night of brush strokes, stained glass, an engraving |
 | 1 | `world` | a drawn world where the truth is known: every image comes with its label, mask and factors |
 | 1 | `measure` | how true a map is, what a unit or a filter holds, how alike two images, how sure a number |
-| 1 | `data` | photographs that come with the dependencies, folders of pictures, walks through any number |
+| 1 | `data` | photographs that come with the dependencies, folders of images, walks through any number |
 | 1 | `plotting` | figures |
 | 0 | `inputs` | the front door: networks, labels, images, maps, brought into one form or refused by name |
+| 0 | `noise` | noise whose amplitude falls with its frequency, as that of natural images does |
 | 0 | `progress` | one progress bar for everything that lasts |
 | - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |
 """

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from course_lib import inputs
 from course_lib.errors import require, unknown
 from course_lib.inputs import check_range, whole
 from course_lib.progress import bar
@@ -281,7 +282,7 @@ def batches(
         [2, 3] (2, 3, 8, 8)
         [4] (1, 3, 8, 8)
     """
-    size, batch, start = _side(size), _whole(batch, "batch", 1), _whole(start, "start", 0)
+    size, batch, start = _side(size), inputs.count(batch, "batch", 1), inputs.count(start, "start", 0)
     collection = _collection(pictures, size)
     n = len(collection)
     require(n > 0, "no images: the collection is empty")
@@ -377,15 +378,7 @@ def _entry(name: str) -> tuple[str | None, str]:
 
 
 def _side(size: int | None) -> int | None:
-    return None if size is None else _whole(size, "size", 1)
-
-
-def _whole(value: int, what: str, least: int) -> int:
-    number = whole(value, what)
-    if not isinstance(number, int):
-        raise TypeError(f"the {what} is one whole number, got {value!r}")
-    require(number >= least, f"{what} must be at least {least}, got {number}")
-    return number
+    return None if size is None else inputs.count(size, "size", 1)
 
 
 def _tensor(image: Any, size: int | None) -> Tensor:

@@ -167,9 +167,9 @@ def test_broken_files_are_named_or_left_out(pictures, tmp_path, to_file):
     break_files(files)
     out = tmp_path / "codes.npy" if to_file else None
     options = {"batch": 4, "out": out, "progress": False}
-    with pytest.raises(ValueError, match="005.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match="005.png cannot be read as an image"):
         codes(Small(), "conv", tmp_path, **options)
-    with pytest.raises(ValueError, match="011.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match="011.png cannot be read as an image"):
         codes(Small(), "conv", files[8:], batch=4, progress=False)
     with pytest.warns(UserWarning, match="left out: ") as warned:
         got = codes(Small(), "conv", tmp_path, skip_broken=True, **options)
@@ -191,9 +191,9 @@ def test_nothing_but_broken_files_is_refused(tmp_path):
 def test_unknown_layers_and_empty_collections_are_refused(pictures, tmp_path):
     with pytest.raises(ValueError, match=r"no layer 'conf' \(did you mean 'conv'"):
         codes(Small(), "conf", pictures, progress=False)
-    with pytest.raises(ValueError, match="no pictures: the collection is empty"):
+    with pytest.raises(ValueError, match="no images: the collection is empty"):
         codes(Small(), "conv", pictures[:0], progress=False)
-    with pytest.raises(ValueError, match="no pictures in"):
+    with pytest.raises(ValueError, match="no images in"):
         codes(Small(), "conv", tmp_path, progress=False)
 
 

@@ -508,7 +508,7 @@ def test_answers_that_are_not_finite_are_refused(net, generator):
 
 
 def test_an_empty_folder_is_refused(net, tmp_path):
-    with pytest.raises(ValueError, match="no pictures in"):
+    with pytest.raises(ValueError, match="no images in"):
         top_patches(net, "2", tmp_path, 1, progress=False)
 
 

@@ -12,8 +12,7 @@ from course_lib import inputs
 from course_lib.adversarial.ball import NORMS, Ball, box
 from course_lib.energy import Energy, cross_entropy
 from course_lib.errors import require, unknown
-from course_lib.images.numbers import count, number
-from course_lib.inputs import Label, check_range, ready
+from course_lib.inputs import Label, check_range, count, number, ready
 from course_lib.optimizers import Steepest
 from course_lib.preimage import minimize
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from course_lib.errors import unknown
 from course_lib.images import Image
-from course_lib.images.numbers import number
+from course_lib.inputs import number
 from course_lib.optimizers import per_picture, steepest
 
 NORMS = ("linf", "l2")

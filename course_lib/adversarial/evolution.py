@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from course_lib import inputs
 from course_lib.errors import require
-from course_lib.images.numbers import count, number
-from course_lib.inputs import Label, check_range, device_of, plain, ready, unwrapped
+from course_lib.inputs import Label, check_range, count, device_of, number, plain, ready, unwrapped
 from course_lib.progress import bar
 
 CHILDREN = 16  # of each generation

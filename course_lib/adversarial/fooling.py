@@ -10,8 +10,7 @@ from course_lib.adversarial.evolution import CPPN_WEIGHTS, cppn, evolve, mutate_
 from course_lib.energy import cross_entropy
 from course_lib.errors import require, unknown
 from course_lib.images import Pixels
-from course_lib.images.numbers import count, number
-from course_lib.inputs import Label, check_range, labels, ready, unwrapped
+from course_lib.inputs import Label, check_range, count, labels, number, ready, unwrapped
 from course_lib.models import Network
 from course_lib.preimage import minimize
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from course_lib.errors import require
-from course_lib.images.numbers import count, number
+from course_lib.inputs import count, number
 
 # (pixels (n, 3, h, w), their last gradient, number of the step, from 1) -> pixels
 Prior = Callable[[Tensor, Tensor, int], Tensor]

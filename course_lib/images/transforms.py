@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.images.numbers import count, number
+from course_lib.inputs import count, number
 
 
 class Transform:

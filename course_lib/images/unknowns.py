@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.errors import require
-from course_lib.images.numbers import count, number
 from course_lib.images.priors import Prior
-from course_lib.inputs import check_images, evaluation, plain, tensor
+from course_lib.inputs import check_images, count, evaluation, number, plain, tensor
 
 # Parameters made in inference mode could never be sought, so every unknown leaves it while it is made.
 _outside_inference_mode = torch.inference_mode(False)
