@@ -156,7 +156,7 @@ def minimize(
         )
     energy = loss if regularizer is None else loss + regularizer
     look = tapped(features, energy)
-    sought = [parameter for group in engine.param_groups for parameter in group["params"]]
+    sought = [part for group in engine.param_groups for part in group["params"] if part.requires_grad]
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same
     records: list[dict[str, float]] = []  # the parts of the energy before each step
     evaluations: list[dict[str, float]] = []  # L-BFGS makes several in a step

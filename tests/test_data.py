@@ -267,7 +267,7 @@ def test_a_size_is_one_whole_number(tmp_path, size, got):
         lambda: data.pick([path], [0], size),
         lambda: next(data.batches([path], size)),
     ):
-        with pytest.raises(TypeError, match=f"the size is .*whole number.*got {got}"):
+        with pytest.raises(TypeError, match=f"size is a whole number.*got {got}"):
             call()
     assert torch.equal(data.read(path, np.int64(8)), data.read(path, 8))
 
@@ -506,9 +506,9 @@ def test_any_other_item_is_refused_with_its_number(item, described):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"batch": 2.5}, TypeError, "the batch is a whole number.*got 2.5"),
+        ({"batch": 2.5}, TypeError, "batch is a whole number.*got 2.5"),
         ({"batch": -1}, ValueError, "batch must be at least 1, got -1"),
-        ({"start": "2"}, TypeError, "the start is a whole number, got '2'"),
+        ({"start": "2"}, TypeError, "start is a whole number, got '2'"),
         ({"start": -1}, ValueError, "start must be at least 0, got -1"),
     ],
 )

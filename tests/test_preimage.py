@@ -222,6 +222,13 @@ def test_the_output_may_be_wrapped(coursenet):
     assert torch.equal(plain.image, wrapped.image)
 
 
+def test_an_image_may_hold_frozen_parts(generator):
+    image = Pixels(grey(4, 4))
+    image.frozen = nn.Linear(2, 2).requires_grad_(False)  # as a generator that makes the image
+    found = minimize(nn.Identity(), alpha_norm(2), image, steps=2)
+    assert found.image.shape == (1, 3, 4, 4) and image.frozen.weight.grad is None
+
+
 def test_each_step_is_projected():
     """Without project() a step beyond white would stay there: |x - 2|^2 is least at 2."""
     away = distance(torch.full((1, 3, 4, 4), 2.0))

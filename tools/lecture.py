@@ -123,7 +123,7 @@ ROWS = (
         ("recipes.multifaceted", "images.Latent", "generator.load"),
         (
             "test_multifaceted::test_each_facet_rises_above_what_its_cluster_evokes",
-            "test_generator::test_codes_become_pictures",
+            "test_generator::test_codes_become_images",
         ),
     ),
     Row(
