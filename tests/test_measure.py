@@ -601,6 +601,18 @@ def test_the_patch_distance_is_wasserstein_of_the_projections():
             clouds.append(windows.transpose(1, 2, 0, 3, 4).reshape(-1, 27) @ d)
         each.append(stats.wasserstein_distance(*clouds))
     assert measure.patch_distance(a, b, size=3, directions=8) == pytest.approx(np.mean(each), rel=0.01)
+    assert measure.patch_distance(a, b) == measure.patch_distance(a, b, size=7, directions=256)
+
+
+def test_quantiles_are_read_in_the_middle_of_512_steps():
+    """Four pixels against four, so that it matters where they are read."""
+    a, b = torch.rand(2, 1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    d = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
+    d = (d / d.norm(dim=0)).numpy()
+    p = (np.arange(512) + 0.5) / 512
+    quantiles = [np.quantile(x.flatten(2)[0].T.numpy() @ d, p, axis=0) for x in (a, b)]
+    expected = np.abs(quantiles[0] - quantiles[1]).mean()
+    assert measure.patch_distance(a, b, size=1, directions=5, seed=1) == pytest.approx(expected, rel=1e-5)
 
 
 def test_shuffled_pixels_have_the_colours_and_nothing_else():
@@ -618,16 +630,18 @@ def test_half_the_contrast_is_a_spectrum_ln_4_away():
     assert measure.spectrum_distance(x, 0.5 + 0.5 * (x - 0.5)) == pytest.approx(math.log(4), rel=1e-3)
 
 
-def test_the_spectrum_is_that_of_numpy_ring_by_ring(generator):
-    a, b = torch.rand(2, 1, 3, 24, 32, generator=generator, dtype=torch.double)
+@pytest.mark.parametrize(("height", "width", "count"), [(24, 32, 6), (80, 72, 16)])
+def test_the_spectrum_is_that_of_numpy_ring_by_ring(height, width, count, generator):
+    """As many rings as a fourth of the shorter side, 16 at most."""
+    a, b = torch.rand(2, 1, 3, height, width, generator=generator, dtype=torch.double)
 
     def rings(x):
         grey = x.mean(1)[0].numpy()
         window = np.outer(*(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(side) / side) for side in grey.shape))
         power = np.abs(np.fft.fft2((grey - grey.mean()) * window)) ** 2
-        radius = np.hypot(*np.meshgrid(np.fft.fftfreq(24), np.fft.fftfreq(32), indexing="ij"))
-        of = np.floor(radius * 12)  # six rings up to 1/2: a fourth of the shorter side
-        return np.array([power[(of == i) & (radius > 0)].mean() for i in range(6)])
+        radius = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij"))
+        of = np.floor(radius * 2 * count)
+        return np.array([power[(of == i) & (radius > 0)].mean() for i in range(count)])
 
     expected = np.abs(np.log(rings(a)) - np.log(rings(b))).mean()
     assert measure.spectrum_distance(a.float(), b.float()) == pytest.approx(expected, rel=1e-3)
