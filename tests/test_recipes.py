@@ -305,3 +305,12 @@ def test_a_match_stays_in_its_radius_and_tells_its_energy(coursenet, scenes):
     assert found.total[-1] < 0.5 * found.total[0]
     with pytest.raises(ValueError, match="at least one step size"):
         recipes.match(Taps(coursenet, "fc6"), start, goal, rates=())
+
+
+def test_ctrl_c_holds_an_image_in_the_networks_precision(coursenet, cat):
+    def stop(activations, x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        recipes.caricature(copy.deepcopy(coursenet).half(), cat.half(), "relu4", regularizer=Energy.of("stop", stop))
+    assert stopped.value.found.image.dtype == torch.half
