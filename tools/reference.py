@@ -1,7 +1,8 @@
 """The reference: a page for each room of the package, which Sphinx fills from the docstrings.
 
-`pages()` are the book's pages, which `make book` writes. Public is what a room names in its `__all__`. The module is an
-extension of Sphinx as well: docstrings name functions as one speaks of them, `minimize` or `preimage.minimize`.
+`pages()` are the book's pages, which `make book` writes. Public is what a room names in its `__all__` and, in a file of
+a command line, what is defined there. The module is an extension of Sphinx as well: docstrings name functions as one
+speaks of them, `minimize` or `preimage.minimize`.
 """
 
 import dataclasses
