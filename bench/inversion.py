@@ -16,7 +16,7 @@ from bench.measuring import rotated, seconds
 from bench.rows import show, versus
 from course_lib import models, recipes, world
 from course_lib.descriptors import HOG, DenseSIFT
-from course_lib.reproduce.inversion import Features, flat, spread
+from course_lib.measure import Features, flat, spread
 from course_lib.taps import Taps
 from project.benches import Row
 
