@@ -26,7 +26,7 @@ book: env
 # order, because the longest do not have the most cells.
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n 2 --dist loadfile --no-loadscope-reorder $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n 2 --dist loadfile --no-loadscope-reorder $(NOTEBOOKS)
 
 execute: env
 	$(BIN)/python -m tools.execute

@@ -1,12 +1,8 @@
 """Cells tagged `pretrained` are skipped, and counted, where the ImageNet weights are not on the machine."""
 
-import os
-
 import pytest
 
 from project import pretrained
-
-os.environ.setdefault("TQDM_DISABLE", "1")  # what a cell prints must not hang on how long it takes
 
 REASON = "the ImageNet weights are not on this machine"
 

@@ -21,6 +21,7 @@ __all__ = [
     "Term",
     "activation",
     "alpha_norm",
+    "check_layers",
     "cross_entropy",
     "distance",
     "gram_distance",

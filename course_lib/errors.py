@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+__all__ = ["check_options", "check_shipped", "require", "sums_beside", "unknown"]
+
 Options = TypeVar("Options", bound=Mapping[str, Any])
 
 

@@ -14,6 +14,31 @@ from torch import Tensor, nn
 
 from course_lib.errors import require, unknown
 
+__all__ = [
+    "Label",
+    "binary",
+    "check_alike",
+    "check_batch",
+    "check_differentiable",
+    "check_images",
+    "check_maps",
+    "check_range",
+    "count",
+    "device_of",
+    "differentiable",
+    "dtype_of",
+    "evaluation",
+    "labels",
+    "logits",
+    "number",
+    "plain",
+    "ready",
+    "scores",
+    "tensor",
+    "unwrapped",
+    "whole",
+]
+
 Label = int | str | Sequence[int] | Sequence[str] | np.ndarray | Tensor
 
 # ---------------------------------------------------------------- networks

@@ -26,6 +26,7 @@ __all__ = [
     "in_turn",
     "minimize",
     "minimize_in_stages",
+    "tapped",
 ]
 
 Features = Callable[[Tensor], Tensor | Activations]
