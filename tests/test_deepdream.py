@@ -245,7 +245,7 @@ def test_smoothness_is_the_weight_of_roughness(coursenet, scenes):
         ({"octaves": 0}, "octaves must be at least 1, got 0"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"zoom": 1.0}, "zoom must be above 1, got 1.0"),
-        ({"jitter": -1}, "jitter takes a number of pixels >= 0"),
+        ({"jitter": -1}, "jitter.s number of pixels must be at least 0, got -1"),
         ({"guide": torch.rand(2, 3, 96, 96)}, "one guide is"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"regularizer": squared_norm("conv7")}, r"no layer 'conv7' .*for the term squared_norm\('conv7'\)"),
