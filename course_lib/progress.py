@@ -1,7 +1,8 @@
 """One progress bar for everything that lasts."""
 
+import os
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
@@ -33,5 +34,5 @@ def bar(
         desc: What stands before the bar.
         unit: What a step is called.
     """
-    hidden: dict[str, Any] = {} if shown else {"disable": True}  # not given, it is the environment's to say
-    return tqdm(steps, delay=DELAY, leave=False, total=total, initial=initial, desc=desc, unit=unit, **hidden)
+    hidden = not shown or bool(os.environ.get("TQDM_DISABLE"))  # which tqdm itself heeds in a terminal only
+    return tqdm(steps, delay=DELAY, leave=False, total=total, initial=initial, desc=desc, unit=unit, disable=hidden)

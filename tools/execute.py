@@ -3,6 +3,7 @@
 python -m tools.execute [NOTEBOOK ...]          (default: every notebook of the book)
 """
 
+import os
 import re
 import sys
 import time
@@ -17,6 +18,7 @@ from project import pretrained, repository
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 WIDGETS = "application/vnd.jupyter.widget-state+json"
+os.environ["TQDM_DISABLE"] = "1"  # what is stored must not hang on how long a cell took
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 

@@ -43,7 +43,7 @@ def pointing_game(heat: Tensor, masks: Tensor) -> Tensor:
 
 
 def iou(heat: Tensor, masks: Tensor) -> Tensor:
-    """Overlap ``|A and B| / |A or B|`` of the object B with A, the hottest |B| pixels of its map.
+    """Overlap ``|A and B| / |A or B|`` of the object B with A, as many of the hottest pixels of its map.
 
     As many pixels as the object has, so that no threshold is chosen. Chance is p / (2 - p) where the object is a share
     p of the image. A map that is the same everywhere has no hottest pixels, and overlaps with nothing.

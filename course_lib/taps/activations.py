@@ -123,14 +123,22 @@ class Taps(Named):
         with Follow(x, strict=False) as follow:
 
             def note(layer: str, output: object) -> None:
-                plan.calls[layer] += 1
                 a = tensor(output, f"layer {layer!r}")
-                outputs[layer] = a, version(a)
                 field = follow.field(a)
+                if field is None and layer in outputs:
+                    return  # not of this image: a network that failed tries which sizes it takes
+                plan.calls[layer] += 1
+                outputs[layer] = a, version(a)
                 followed = field is not None and field.sure
                 plan.positions[layer] = _where(layer, a, x, field.dims if field is not None and followed else None)
 
-            self._run(x, note)
+            try:
+                self._run(x, note)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, ValueError):  # behind the layers an image may be too small, as a tile often is
+                if not all(plan.calls.values()):
+                    raise
         for layer, n in plan.calls.items():
             if n == 0:
                 raise ValueError(f"layer {layer!r} does not run in the forward pass, so it has no activation")
