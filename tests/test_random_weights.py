@@ -5,7 +5,6 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch import nn
 
 from course_lib import measure, models, world
@@ -207,31 +206,6 @@ def test_a_row_is_a_mean_over_images_of_means_over_seeds():
     assert trained["error"] == pytest.approx(6 / unit) and trained["difference"] == ""
     assert untrained["error"] == pytest.approx(2.5 / unit) and untrained["n"] == 2
     assert untrained["difference"] == pytest.approx(-3.5 / unit)
-
-
-def test_the_patch_distance_is_wasserstein_of_the_projections():
-    a, b = world.draw(2, seed=9, size=24).images.split(1)
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(27, 8, generator=generator)
-    directions = (directions / directions.norm(dim=0)).numpy()
-    each = []
-    for d in directions.T:
-        clouds = []
-        for x in (a, b):
-            windows = np.lib.stride_tricks.sliding_window_view(x[0].numpy(), (3, 3), axis=(1, 2))  # (3, 22, 22, 3, 3)
-            clouds.append(windows.transpose(1, 2, 0, 3, 4).reshape(-1, 27) @ d)
-        each.append(stats.wasserstein_distance(*clouds))
-    found = measure.patch_distance(a, b, size=3, directions=8)
-    assert found == pytest.approx(np.mean(each), rel=0.01)
-
-
-def test_the_judges_know_the_same_texture():
-    x = world.draw(1, seed=9, size=32).images
-    assert measure.patch_distance(x, measure.shuffled_pixels(x), size=1) == pytest.approx(0, abs=1e-6)
-    assert measure.patch_distance(x, measure.shuffled_pixels(x)) > 0.005
-    assert measure.spectrum_distance(x, x) == 0
-    weaker = 0.5 + 0.5 * (x - 0.5)  # a fourth of the power at every frequency
-    assert measure.spectrum_distance(x, weaker) == pytest.approx(math.log(4), rel=1e-3)
 
 
 def test_textures_are_two_crops_of_one_material():
