@@ -118,7 +118,7 @@ def away(value):
 
 def home(value):
     """The values of what came back."""
-    return tree_map(lambda t: _inner(t.detach()) if isinstance(t, Tensor) else t, value)
+    return tree_map(lambda t: _inner(t.detach()).cpu() if isinstance(t, Tensor) else t, value)
 
 
 def _moved(net):

@@ -10,6 +10,7 @@ import pkgutil
 import warnings
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import NamedTuple
@@ -579,18 +580,30 @@ def test_another_dtype_than_the_networks_is_named(name):
         ROWS[name].call(network().half(), X, torch.tensor(LABEL))
 
 
+@contextmanager
+def second_device():
+    """What moves a value to another device: a GPU where there is one, else one that only behaves like it."""
+    if torch.cuda.is_available():
+        yield lambda value: value.to("cuda")
+    else:
+        with elsewhere():
+            yield away
+
+
 @pytest.mark.parametrize("name", TAKES_NETWORK)
 def test_a_second_device(name):
-    with elsewhere():
-        same(home(_out(ROWS[name].call(away(network()), away(X), away(torch.tensor(LABEL))))), truth(name), 1e-4)
+    with second_device() as move:
+        result = ROWS[name].call(move(network()), move(X), move(torch.tensor(LABEL)))
+        same(home(_out(result)), truth(name), 1e-4)
 
 
 @pytest.mark.parametrize("name", TAKES_IMAGES)
 def test_devices_are_not_mixed(name):
     if name in ("embedding.codes", "patches.top_patches", "patches.gradients", "widgets.explorer"):
         return  # walk any number of images, and bring them to the network themselves
-    with elsewhere(), pytest.raises(ValueError, match="the network is on meta and the images on cpu"):
-        ROWS[name].call(away(network()), X, torch.tensor(LABEL))
+    message = "the network is on (meta|cuda:0) and the images on cpu"
+    with second_device() as move, pytest.raises(ValueError, match=message):
+        ROWS[name].call(move(network()), X, torch.tensor(LABEL))
 
 
 def _out(result):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Re-execute every notebook on a machine with a GPU, with the torch that it has. By hand: tools/gpu.sh
+# The tests of a second device, then every notebook, on a machine with a GPU, with the torch that it has. By hand: tools/gpu.sh
 # PYTHON=... picks the interpreter whose torch sees the GPU. Only what it lacks is installed, beside it, in .venv-gpu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,4 +17,5 @@ if ! "$python" -c 'import captum, course_lib, nbval, playwright, pytest_timeout,
     python=.venv-gpu/bin/python
 fi
 
+"$python" -m pytest tests/test_front_door.py -k "second_device or not_mixed"
 "$python" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 -n 2 --dist loadfile book/*.ipynb
