@@ -41,13 +41,13 @@ class Task(NamedTuple):
     """What to predict from a scene, with which network, and how good it is.
 
     Attributes:
-        given: Scenes -> the network's input.
-        wanted: Scenes -> the map (n, c, h, w) that it must find.
-        network: Makes an untrained one.
-        loss: Of its output and what is wanted.
-        structure: Its output -> a map like the wanted one.
-        measures: Structure and scenes -> {name: number}; the first is what a weight is chosen by.
-        larger: Whether larger is better, for each measure.
+        given: Gives the network's input for scenes.
+        wanted: Gives the map (n, c, h, w) that the network must find for scenes.
+        network: Makes an untrained network.
+        loss: Scalar loss of the network's output and the wanted map.
+        structure: Turns the network's output into a map like the wanted one.
+        measures: Gives {measure: value} for such a map and its scenes.
+        larger: {measure: whether larger is better}; the weight of an extra loss is chosen by the first.
     """
 
     given: Callable[[Scenes], Tensor]
@@ -71,10 +71,10 @@ def train(
     """``argmin over the network's weights of loss(y, t) + weight * extra(structure(y), t)``, y its output.
 
     Args:
-        task: One of TASKS.
-        scenes: To learn from.
+        task: One of `TASKS`.
+        scenes: The scenes to learn from.
         extra: (prediction, target) -> scalar, such as a `PerceptualLoss`; by default none.
-        weight: Of the extra loss.
+        weight: Weight of the extra loss.
         steps: Number of steps, at least 1.
         seed: Two calls with one seed begin with the same weights and see the same batches.
 
@@ -107,12 +107,12 @@ def predict(task: Task, network: nn.Module, scenes: Scenes) -> Tensor:
     """The maps that the network finds.
 
     Args:
-        task: One of TASKS.
-        network: From `train`.
-        scenes: To look at.
+        task: One of `TASKS`.
+        network: From `train`, with the same task.
+        scenes: n scenes.
 
     Returns:
-        (n, c, h, w).
+        (n, c, h, w), like what the task wants.
     """
     return torch.cat([task.structure(network(x)) for x in torch.split(task.given(scenes), 64)])
 
@@ -125,7 +125,7 @@ class UNet(nn.Module):
 
     Args:
         out: Number of channels of the maps.
-        widths: Channels at full size, at half and at a quarter. h and w are multiples of 4.
+        widths: Numbers of channels at full size, at half and at a quarter.
 
     Source: Ronneberger 2015. Deviation: one convolution where they have two, and normalised.
     """
@@ -139,6 +139,14 @@ class UNet(nn.Module):
         self.out = nn.Conv2d(a, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The maps of images.
+
+        Args:
+            x: (n, 3, h, w) in [0, 1]; h and w are multiples of 4.
+
+        Returns:
+            (n, out, h, w), of any range.
+        """
         fine = self.down[0](2 * x - 1)  # (n, a, h, w)
         middle = self.down[1](F.max_pool2d(fine, 2))  # (n, b, h / 2, w / 2)
         coarse = self.bottom(self.down[2](F.max_pool2d(middle, 2)))  # (n, c, h / 4, w / 4)
@@ -151,7 +159,7 @@ class Upscaler(nn.Module):
     """Images (n, 3, h, w) -> (n, 3, 2 h, 2 w): what bilinear interpolation leaves out is learnt.
 
     Args:
-        width: Number of channels.
+        width: Number of channels of the residual blocks.
         blocks: Number of residual blocks.
 
     Source: Lim 2017 (EDSR): the residual blocks and the sub-pixel convolution, without normalisation. Deviation: size.
@@ -167,6 +175,14 @@ class Upscaler(nn.Module):
         self.last = nn.Sequential(nn.Conv2d(width, 12, 3, padding=1), nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images at twice the size.
+
+        Args:
+            x: (n, 3, h, w) in [0, 1].
+
+        Returns:
+            (n, 3, 2 h, 2 w), not clamped.
+        """
         h = self.first(2 * x - 1)
         for block in self.blocks:
             h = h + block(h)
@@ -190,6 +206,9 @@ def images(scenes: Scenes) -> Tensor:
 
     Args:
         scenes: n scenes.
+
+    Returns:
+        (n, 3, h, w) in [0, 1].
     """
     return scenes.images
 
@@ -199,12 +218,15 @@ def halved(scenes: Scenes) -> Tensor:
 
     Args:
         scenes: n scenes.
+
+    Returns:
+        (n, 3, h / 2, w / 2) in [0, 1]; odd sides are rounded down.
     """
     return F.avg_pool2d(scenes.images, 2)
 
 
 def kind_maps(scenes: Scenes) -> Tensor:
-    """One where a pixel shows that one of KINDS: bars lie at a depth of 0.72, ribbons nearer than objects.
+    """One where a pixel shows that one of `KINDS`: bars lie at a depth of 0.72, ribbons nearer than objects.
 
     Args:
         scenes: n scenes.
@@ -237,7 +259,7 @@ def intersection_over_union(found: Tensor, wanted: Tensor) -> float:
 
     Args:
         found: (n, c, h, w); the class of a pixel is its largest channel.
-        wanted: (n, c, h, w).
+        wanted: (n, c, h, w), read alike.
 
     Returns:
         In [0, 1]; a class that neither map has does not count.
@@ -266,9 +288,9 @@ def edge_error(found: Tensor, wanted: Tensor, masks: Tensor) -> float:
     """Mean difference of the Sobel magnitudes near the borders of objects.
 
     Args:
-        found: (n, c, h, w).
-        wanted: (n, c, h, w).
-        masks: Of the objects, (n, 1, h, w) bool.
+        found: (n, c, h, w), the prediction.
+        wanted: (n, c, h, w), what it should be.
+        masks: (n, 1, h, w) bool, where the objects are.
 
     Returns:
         At least 0, in units of the map per pixel.
@@ -285,7 +307,8 @@ def _edges(x: Tensor) -> Tensor:
     kernels = torch.stack([kernel, kernel.T])[:, None].repeat(x.shape[1], 1, 1, 1)  # (2 c, 1, 3, 3)
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     steps: Tensor = F.conv2d(padded, kernels, groups=x.shape[1]).unflatten(1, (-1, 2))
-    return torch.linalg.vector_norm(steps, dim=2)
+    magnitudes: Tensor = torch.linalg.vector_norm(steps, dim=2)
+    return magnitudes
 
 
 def _segmentation(found: Tensor, scenes: Scenes) -> dict[str, float]:
