@@ -13,7 +13,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make one table.
 
     Args:
-        arguments: Of the command line; by default those of the process.
+        arguments: The words of the command line; by default those of the process.
+
+    Raises:
+        SystemExit: Arguments that do not fit, after a message that says which.
     """
     parser = argparse.ArgumentParser(
         prog="python -m course_lib.reproduce", description="The papers' tables, recomputed."

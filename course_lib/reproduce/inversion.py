@@ -41,13 +41,13 @@ class Run(NamedTuple):
     """One inversion.
 
     Attributes:
-        code: Which code.
-        smoothness: Its lambda_V.
-        picture: Number of the image.
-        distance: ``|f(x*) - f(x)|``.
-        variation: Total variation of x* over that of x.
-        psnr: Of x* to x, in dB.
-        seconds: How long it took.
+        code: Name of the code f: a descriptor or a layer.
+        smoothness: ``lambda_V``, the weight of smoothness in the inversion.
+        picture: Number of the image x, from 0; the seed of the inversion too.
+        distance: ``|f(x*) - f(x)|``, where ``x*`` is the image found.
+        variation: Total variation of ``x*`` over that of x.
+        psnr: Peak signal-to-noise ratio of ``x*`` to x, in dB.
+        seconds: How long the inversion took.
     """
 
     code: str
@@ -60,6 +60,7 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> tuple[str, float, int]:
+        """What tells this run from the others: code, smoothness and image."""
         return self.code, self.smoothness, self.picture
 
 
@@ -67,7 +68,7 @@ def add_parsers(tables: Any) -> None:
     """The commands table1 and table3.
 
     Args:
-        tables: Subparsers of the command line.
+        tables: The subparsers (`argparse`) that the commands are added to.
     """
     first = tables.add_parser("table1", help="HOG, HOGb and DSIFT inverted (Mahendran and Vedaldi 2015)")
     third = tables.add_parser("table3", help="every layer of a network inverted (Mahendran and Vedaldi 2015)")
@@ -88,10 +89,13 @@ def run(given: argparse.Namespace) -> None:
     """Make one of the tables.
 
     Args:
-        given: The command line.
+        given: The arguments of table1 or table3, with `out`, the folder for the results.
 
     Raises:
-        ValueError: Options out of range, and as `tabulate`.
+        FileNotFoundError: There is no such folder of photographs, or the weights of a network are missing.
+        NotADirectoryError: It is a file.
+        ValueError: effort < 1, count < 2 or more than the folder holds, an unknown network or layer, a network whose
+            layers must be named, or a folder for the results that holds the runs of something else.
     """
     require(given.effort >= 1, f"effort must be at least 1, got {given.effort}")
     require(given.count >= 2, f"count must be at least 2, or there are no pairs to compare, got {given.count}")
@@ -122,12 +126,12 @@ def tabulate(
     Each run is stored as it ends, and one that is stored is not made again.
 
     Args:
-        codes: Name -> features.
-        images: (n, 3, h, w) in [0, 1].
-        smoothness: The lambda_V to try.
-        out: The folder.
+        codes: {name: features}, what is inverted.
+        images: (n, 3, h, w) in [0, 1], n at least 2.
+        smoothness: Values of ``lambda_V``; each code of each image is inverted with each.
+        out: The folder for the results, which is made where there is none.
         title: What the table is, in the first line of its runs.
-        effort: Multiple of the usual number of steps.
+        effort: Factor on the usual number of steps, at least 1.
 
     Raises:
         ValueError: The folder holds the runs of something else.
@@ -172,9 +176,12 @@ def summary(done: Sequence[Run], codes: dict[str, Features], images: Tensor) -> 
     """A row for each code and smoothness: errors in % as mean and standard deviation, both conventions.
 
     Args:
-        done: The runs.
-        codes: Name -> features.
-        images: All that were inverted, whose `measure.spread` the errors are normalised by.
+        done: The runs, at least two for each code and smoothness.
+        codes: {name: features}.
+        images: (n, 3, h, w), all that were inverted; errors are divided by the `measure.spread` of their codes.
+
+    Returns:
+        Rows {column: value}: errors in %, the paper's error or "", and the means of variation, psnr and seconds.
     """
     rows = []
     for code, features in codes.items():

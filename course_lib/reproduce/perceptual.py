@@ -75,12 +75,12 @@ class Run(NamedTuple):
     """One training.
 
     Attributes:
-        task: Which task.
-        arm: With which extra loss.
-        weight: Of the extra loss.
-        seed: Of the scenes and the training.
-        measures: What the trained network measures.
-        seconds: How long it took.
+        task: Name of the task, a key of `TASKS`.
+        arm: Name of the extra loss, a key of the task in `ARMS`.
+        weight: Weight of the extra loss; 0 without one.
+        seed: Seed of the scenes and of the training.
+        measures: {measure: value} of the trained network, on scenes that it was not trained on.
+        seconds: How long the training took.
     """
 
     task: str
@@ -92,6 +92,7 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, float, int]:
+        """What tells this run from the others: task, arm, weight and seed."""
         return self.task, self.arm, self.weight, self.seed
 
 
@@ -99,7 +100,7 @@ def add_parsers(tables: Any) -> None:
     """The command perceptual-loss.
 
     Args:
-        tables: Subparsers of the command line.
+        tables: The subparsers (`argparse`) that the command is added to.
     """
     parser = tables.add_parser("perceptual-loss", help="three tasks learnt without it and with it (Liu 2021)")
     parser.set_defaults(run=run)
@@ -117,7 +118,7 @@ def run(given: argparse.Namespace) -> None:
     0, 1, ..., measured on other scenes.
 
     Args:
-        given: The command line.
+        given: The arguments of perceptual-loss, with `out`, the folder for the results.
 
     Raises:
         ValueError: Unknown tasks, too few or too many seeds, a size that does not fit, or a folder that holds something
@@ -150,17 +151,11 @@ def _plan(task: str, seeds: int, runs: list[Run]) -> Iterator[tuple[str, str, fl
     arms = list(ARMS[task])
     yield from ((task, arm, weight, SWEEP) for arm in arms[1:] for weight in WEIGHTS)
     for seed in range(seeds):
-        yield from ((task, arm, chosen_weight(runs, task, arm), seed) for arm in arms)
+        yield from ((task, arm, _chosen_weight(runs, task, arm), seed) for arm in arms)
 
 
-def chosen_weight(runs: Sequence[Run], task: str, arm: str) -> float:
-    """The weight whose first measure is the best in the sweep; 0 for the arm without the loss.
-
-    Args:
-        runs: Those of the sweep among others.
-        task: Name of the task.
-        arm: Name of the arm.
-    """
+def _chosen_weight(runs: Sequence[Run], task: str, arm: str) -> float:
+    """The weight whose first measure is the best in the sweep; 0 for the arm without the loss."""
     if arm == WITHOUT:
         return 0.0
     measure, larger = next(iter(TASKS[task].larger.items()))
@@ -231,9 +226,12 @@ def summary(runs: Sequence[Run], tasks: Sequence[str], seeds: int) -> list[dict[
     difference.
 
     Args:
-        runs: All runs.
-        tasks: Names of the tasks.
-        seeds: How many were reported.
+        runs: All runs, those of the sweep among them.
+        tasks: Names of the tasks, keys of `TASKS`.
+        seeds: How many seeds are reported: 0, 1, ..., at least 2.
+
+    Returns:
+        Rows {column: value}; the first arm is compared with none: its `against` is "" and its difference 0.
     """
     rows = []
     for task in tasks:
@@ -241,7 +239,7 @@ def summary(runs: Sequence[Run], tasks: Sequence[str], seeds: int) -> list[dict[
         for measure, larger in TASKS[task].larger.items():
             values = {}
             for arm in arms:
-                weight = chosen_weight(runs, task, arm)
+                weight = _chosen_weight(runs, task, arm)
                 of = {one.seed: one.measures[measure] for one in runs if one.key[:3] == (task, arm, weight)}
                 values[arm] = torch.tensor([of[seed] for seed in range(seeds)], dtype=torch.float64)
             for i, arm in enumerate(arms):
@@ -253,7 +251,7 @@ def summary(runs: Sequence[Run], tasks: Sequence[str], seeds: int) -> list[dict[
                             "measure": measure,
                             "better": "larger" if larger else "smaller",
                             "arm": arm,
-                            "weight": chosen_weight(runs, task, arm),
+                            "weight": _chosen_weight(runs, task, arm),
                             "n": seeds,
                             "mean": float(values[arm].mean()),
                             "deviation": float(values[arm].std()),

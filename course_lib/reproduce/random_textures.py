@@ -31,12 +31,12 @@ WEIGHTS = (0.003, 0.03, 0.1, 0.3, 1.0, 3.0, 30.0)  # of the style
 
 
 class Arm(NamedTuple):
-    """Networks of one form.
+    """Networks of one architecture, all trained or all untrained.
 
     Attributes:
-        load: Seed -> network.
-        seeds: How many.
-        layers: Names of the layers.
+        load: Gives the network of a seed.
+        seeds: How many seeds: 0, 1, ..., each of a network and of its textures.
+        layers: Names of the layers whose statistics are matched.
     """
 
     load: Callable[[int], Network]
@@ -66,14 +66,14 @@ class Run(NamedTuple):
     """One texture or style.
 
     Attributes:
-        arm: Which networks.
-        subject: Which material, or which content and style.
-        seed: Of the network and the texture.
-        weight: Of the style; 0 for a texture.
+        arm: Name of the networks, a key of `ARMS`; or "noise" or "more of it", the two ends of the scale.
+        subject: Name of the material, or of the content and the style.
+        seed: Seed of the network, and of a texture.
+        weight: Weight of the style; 0 for a texture.
         patches: `measure.patch_distance` to the exemplar.
         spectrum: `measure.spectrum_distance` to the exemplar.
         content: `measure.content_lost`; 0 for a texture.
-        seconds: How long it took.
+        seconds: How long the synthesis took.
     """
 
     arm: str
@@ -87,6 +87,7 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, int, float]:
+        """What tells this run from the others: arm, subject, seed and weight."""
         return self.arm, self.subject, self.seed, self.weight
 
 
@@ -132,7 +133,7 @@ def add_parsers(tables: Any) -> None:
     """The commands random-textures and random-styles.
 
     Args:
-        tables: Subparsers of the command line.
+        tables: The subparsers (`argparse`) that the commands are added to.
     """
     for name, what in (("random-textures", "textures"), ("random-styles", "styles")):
         one = tables.add_parser(name, help=f"{what} from trained and untrained networks (He, Wang, Hopcroft 2016)")
@@ -144,10 +145,11 @@ def run(given: argparse.Namespace) -> None:
     """Make every texture, or style, with every network; write runs.csv, table.csv and the images to a folder.
 
     Args:
-        given: The command line.
+        given: The arguments of random-textures or random-styles, with `out`, the folder for the results.
 
     Raises:
-        ValueError: Images that are too small, and a folder that holds something else.
+        FileNotFoundError: The weights of a network are missing.
+        ValueError: size < 64, or a folder that holds the runs of something else.
     """
     require(given.size >= 64, f"size must be at least 64, got {given.size}")
     title = f"{given.table}, {given.size} px"
@@ -194,18 +196,11 @@ def _judge(
     distances = patch_distance(image, exemplar), spectrum_distance(image, exemplar)
     done[key] = Run(*key, *distances, content, seconds)
     runs.keep(out / "runs.csv", done[key])
-    (out / file(*key)).write_bytes(plotting.encode(image, "png"))
+    (out / _file(*key)).write_bytes(plotting.encode(image, "png"))
 
 
-def file(arm: str, subject: str, seed: int, weight: float) -> str:
-    """What the image of a run is called.
-
-    Args:
-        arm: As in `Run`.
-        subject: As in `Run`.
-        seed: As in `Run`.
-        weight: As in `Run`.
-    """
+def _file(arm: str, subject: str, seed: int, weight: float) -> str:
+    """What the image of a run is called."""
     return f"{arm}-{subject}-{seed}-{weight:g}.png".replace(" ", "_")
 
 
@@ -215,7 +210,10 @@ def texture_table(done: Sequence[Run]) -> list[dict[str, Any]]:
     The difference is that from the trained network; for VGG-19, which is not trained here, from SqueezeNet.
 
     Args:
-        done: The runs.
+        done: The runs of random-textures, those of the arm "noise" among them.
+
+    Returns:
+        Rows {column: value}; the columns of a difference are "" for an arm that is compared with none.
     """
     means = {arm: _by_subject(done, arm) for arm in dict.fromkeys(one.arm for one in done)}
     shares = {arm: values / means["noise"] for arm, values in means.items()}  # (textures, 2)
@@ -270,7 +268,10 @@ def style_table(done: Sequence[Run]) -> list[dict[str, Any]]:
     ratio of the two.
 
     Args:
-        done: The runs.
+        done: The runs of random-styles, of both SqueezeNets.
+
+    Returns:
+        Rows {column: value}, in the last of which "from" and "to" are the 95 % interval of the ratio.
     """
     rows: list[dict[str, Any]] = []
     for subject in dict.fromkeys(one.subject for one in done):

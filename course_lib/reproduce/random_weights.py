@@ -33,16 +33,16 @@ class Run(NamedTuple):
     """One inversion.
 
     Attributes:
-        network: Its name.
-        arm: What became of its weights.
-        layer: Whose code was inverted.
-        way: Of descent.
-        seed: Of the weights.
-        picture: Number of the image.
-        error: ``|x* - x|``.
-        correlation: Pearson's, of x* and x.
+        network: Name of the network.
+        arm: Which weights it has, a key of `ARMS`.
+        layer: Name of the layer whose code f was inverted.
+        way: How the energy was minimised, a key of `WAYS`.
+        seed: Seed of the weights.
+        picture: Number of the image x, from 0.
+        error: ``|x* - x|``, where ``x*`` is the image found.
+        correlation: Pearson's correlation of ``x*`` and x.
         code: ``|f(x*) - f(x)| / |f(x)|``.
-        seconds: How long it took.
+        seconds: How long the inversion took; of images that were inverted together, an equal share.
     """
 
     network: str
@@ -58,17 +58,18 @@ class Run(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str, str, int, int]:
+        """What tells this run from the others: network, arm, layer, way, seed and image."""
         return self.network, self.arm, self.layer, self.way, self.seed, self.picture
 
 
 class Question(NamedTuple):
-    """A comparison.
+    """What is inverted and compared.
 
     Attributes:
-        network: Its name.
-        arms: {arm: how many seeds}; the others are compared with the first.
-        layers: Names of the layers.
-        ways: Of descent.
+        network: Name of the network.
+        arms: {key of `ARMS`: how many seeds}; the others are compared with the first.
+        layers: Names of the layers, the deepest last.
+        ways: How the energy is minimised, keys of `WAYS`.
     """
 
     network: str
@@ -102,7 +103,7 @@ def add_parsers(tables: Any) -> None:
     """The command random-weights.
 
     Args:
-        tables: Subparsers of the command line.
+        tables: The subparsers (`argparse`) that the command is added to.
     """
     one = tables.add_parser("random-weights", help="trained and untrained networks inverted (He, Wang, Hopcroft 2016)")
     one.add_argument("--questions", nargs="+", default=list(QUESTIONS), help=f"default: {' '.join(QUESTIONS)}")
@@ -116,10 +117,13 @@ def run(given: argparse.Namespace) -> None:
     """Invert what the questions are about, then write runs.csv, table.csv and errors.png to a folder.
 
     Args:
-        given: The command line.
+        given: The arguments of random-weights, with `out`, the folder for the results.
 
     Raises:
-        ValueError: An unknown question, too few images, and a folder that holds something else.
+        FileNotFoundError: There is no such folder of photographs, or the weights of a network are missing.
+        NotADirectoryError: It is a file.
+        ValueError: An unknown question, count < 2 or more than the folder holds, or a folder for the results that holds
+            the runs of something else.
     """
     for question in given.questions:
         if question not in QUESTIONS:
@@ -284,8 +288,11 @@ def summary(question: Question, done: Sequence[Run], images: Tensor) -> list[dic
 
     Args:
         question: What is compared.
-        done: The runs.
-        images: All that were inverted.
+        done: The runs, all those of the question among them.
+        images: (n, 3, h, w), all that were inverted, n at least 2.
+
+    Returns:
+        Rows {column: value}; the columns of the difference are "" for the first arm.
     """
     unit = spread(images.flatten(1).cpu())
     rows = []

@@ -15,15 +15,18 @@ Run = TypeVar("Run", bound=NamedTuple)
 
 
 def stored(path: Path, kind: type[Run], title: str) -> list[Run]:
-    """The runs of an earlier call, after a first line that says of what; none, and a new file, where there is none.
+    """The runs that an earlier call stored in a file; where there is no file, a new one without runs is made.
 
     Args:
-        path: The file.
-        kind: A NamedTuple of str, int and float.
-        title: What the first line says.
+        path: The CSV file, whose first line says what its runs are of.
+        kind: The class of a run: a NamedTuple of str, int and float.
+        title: What the first line must say, or will say.
+
+    Returns:
+        The runs in the order of the file; a last line that was cut off is dropped, from the file too.
 
     Raises:
-        ValueError: The file holds something of another title.
+        ValueError: The file has another title.
     """
     fields = get_type_hints(kind)
     if not path.exists():
@@ -41,8 +44,8 @@ def keep(path: Path, run: NamedTuple) -> None:
     """Add one run to the file.
 
     Args:
-        path: The file.
-        run: A NamedTuple.
+        path: The CSV file, from `stored`.
+        run: The run, a NamedTuple with the columns as its fields.
     """
     with path.open("a", newline="") as file:
         csv.writer(file).writerow(run)
@@ -52,9 +55,9 @@ def tabulate(path: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Write the rows of a table to a CSV file, and print them.
 
     Args:
-        path: The file.
-        title: Is printed first.
-        rows: {column: value}, at least one row.
+        path: The CSV file, which is written anew.
+        title: What the table is; printed above the rows and not written.
+        rows: At least one row {column: value}, all with the columns of the first.
     """
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
@@ -71,15 +74,17 @@ def images(folder: Path | None, count: int, size: int) -> Tensor:
     """The first images of a folder, or drawn scenes.
 
     Args:
-        folder: Of images; None for drawn scenes.
-        count: How many.
-        size: Their side in pixels.
+        folder: A folder of images; None for drawn scenes.
+        count: How many images.
+        size: Height and width in pixels.
 
     Returns:
         (count, 3, size, size) in [0, 1].
 
     Raises:
-        ValueError: A folder with fewer images.
+        FileNotFoundError: There is no such folder.
+        NotADirectoryError: It is a file.
+        ValueError: A folder with fewer images, or with a file that cannot be read.
     """
     if folder is None:
         return world.draw(count, seed=SEED, size=size).images

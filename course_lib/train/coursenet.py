@@ -29,8 +29,8 @@ def draw_ahead(scenes: int, seed: int) -> tuple[Tensor, Tensor]:
     """Scenes as bytes, with their labels.
 
     Args:
-        scenes: How many.
-        seed: Seed s draws from FIRST_SEED + 10_000 s onwards.
+        scenes: How many scenes.
+        seed: Seed s draws blocks of 1024 scenes with the seeds ``FIRST_SEED + 10_000 * s``, and onwards.
 
     Returns:
         (scenes, 3, 96, 96) uint8 and (scenes,) int64.
@@ -53,11 +53,11 @@ def coursenet(images: Tensor, labels: Tensor, passes: int, seed: int) -> nn.Modu
     Args:
         images: (scenes, 3, 96, 96) uint8, from `draw_ahead`.
         labels: (scenes,) int64.
-        passes: How often each is seen.
-        seed: Of the initial weights, the order and the poses.
+        passes: How often each scene is seen.
+        seed: Seed of the initial weights, the order and the poses.
 
     Returns:
-        The network that `models.Network` wraps.
+        The network that `models.Network` wraps, in evaluation mode; images reach it as ``(x - 0.5) / 0.25``.
     """
     generator = torch.Generator().manual_seed(seed)
     network = _with_batch_norm(models.untrained("coursenet", seed)).to(memory_format=torch.channels_last).train()
@@ -76,13 +76,13 @@ def robust(images: Tensor, labels: Tensor, passes: int, seed: int) -> nn.Module:
     0.97 [0.95, 0.98] clean, 0.64 [0.60, 0.68] under 20 steps of PGD at 4/255, where the plain network has 0.01.
 
     Args:
-        images: As in `coursenet`.
-        labels: As in `coursenet`.
-        passes: As in `coursenet`.
-        seed: Of the order, the poses and the attacks.
+        images: (scenes, 3, 96, 96) uint8, from `draw_ahead`.
+        labels: (scenes,) int64.
+        passes: How often each scene is seen.
+        seed: Seed of the order, the poses and the attacks.
 
     Returns:
-        The network.
+        The network in evaluation mode, with weights that require gradients.
 
     Source: Madry 2018, eq. 2.1, with the attack of Wong 2020. Deviation: from a trained network, which shortens the
     run.
@@ -167,11 +167,11 @@ def accuracies(net: nn.Module, n: int = 5000) -> Tensor:
     """The share of each shape that is recognised, on fresh scenes.
 
     Args:
-        net: The network.
-        n: How many scenes.
+        net: A classifier of images in [0, 1], in evaluation mode.
+        n: How many scenes, rounded up to a multiple of 500.
 
     Returns:
-        (10,) in [0, 1].
+        (10,) in [0, 1], in the order of `world.SHAPES`.
     """
     hits, counts = torch.zeros(10), torch.zeros(10)
     for index in range(-(-n // 500)):
@@ -186,8 +186,8 @@ def save(network: nn.Module, path: Path) -> None:
     """Write the weights, and their SHA-256 into SHA256SUMS beside them.
 
     Args:
-        network: Whose weights.
-        path: The .safetensors file.
+        network: The network whose weights are written.
+        path: The .safetensors file; folders that it lacks are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)

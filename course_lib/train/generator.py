@@ -31,11 +31,11 @@ def draw_pairs(net: Network, scenes: int = SCENES) -> tuple[Tensor, Tensor]:
     colour before the same background.
 
     Args:
-        net: CourseNet.
-        scenes: How many.
+        net: CourseNet, which gives the codes.
+        scenes: How many scenes.
 
     Returns:
-        (scenes, 256) and (scenes, 3, 96, 96) uint8.
+        Codes (scenes, 256) and images (scenes, 3, 96, 96) uint8.
     """
     codes, images = torch.empty(scenes, UNITS), torch.empty(scenes, 3, 96, 96, dtype=torch.uint8)
     wardrobe = _plan(0)
@@ -77,11 +77,11 @@ def generator(net: Network, codes: Tensor, images: Tensor, steps: int = STEPS, s
     disc.
 
     Args:
-        net: CourseNet.
-        codes: (scenes, 256).
-        images: (scenes, 3, 96, 96) uint8.
-        steps: Of both halves together.
-        seed: Of the initial weights, the batches and the noise.
+        net: CourseNet, whose code f is.
+        codes: (scenes, 256), from `draw_pairs`.
+        images: (scenes, 3, 96, 96) uint8, from `draw_pairs`.
+        steps: Number of steps, both halves together.
+        seed: Seed of the initial weights, the batches and the noise.
 
     Returns:
         The generator, in evaluation mode.
