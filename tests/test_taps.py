@@ -121,6 +121,22 @@ def test_a_network_without_relu_is_refused(generator):
     assert attribution.gradient(net, x, 0).abs().sum() > 0
 
 
+@pytest.mark.parametrize("name", ["squeezenet1_0", "alexnet"])
+def test_a_layer_is_read_off_as_long_as_the_image_suffices_for_it(name):
+    """A small image may pass the layer and fail behind it; one that is too small for the layer gives no activation."""
+    net = models.load(name, weights="random", initialization="torchvision")
+    layer = {"squeezenet1_0": "features.5", "alexnet": "features.2"}[name]
+    for side in range(7, 64, 4):
+        x = torch.rand(1, 3, side, side, requires_grad=True)
+        try:
+            a = Taps(net, layer)(x)[layer]
+        except ValueError as error:
+            assert "needs images of at least" in str(error)
+        else:
+            assert torch.equal(a, nn.Sequential(*net.features[: int(layer[9:]) + 1])((x - net.mean) / net.std))
+            assert a.requires_grad
+
+
 class Activated(nn.Module):
     """A ReLU, then another activation function on the image's path."""
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from course_lib.errors import require, unknown
 from course_lib.inputs import check_alike, check_images, tensor
+from course_lib.taps import without_hooks
 
 OWN_NAMES = ("classes", "image_size", "index", "layers", "mean", "name", "std", "wrapped")
 
@@ -127,7 +128,8 @@ class Network(nn.Module):
     @torch.no_grad()
     def _takes(self, height: int, width: int) -> bool:
         try:
-            self.wrapped.forward(self.mean.new_zeros(1, 3, height, width))
+            with without_hooks():
+                self.wrapped.forward(self.mean.new_zeros(1, 3, height, width))
         except (RuntimeError, ValueError) as error:
             if out_of_memory(error):
                 raise

@@ -57,8 +57,12 @@ class PerceptualLoss(nn.Module):
             {layer: scalar}.
 
         Raises:
+            TypeError: No tensors.
             ValueError: Different shapes or dtypes.
         """
+        if not (isinstance(prediction, Tensor) and isinstance(target, Tensor)):
+            kinds = f"{type(prediction).__name__} and {type(target).__name__}"
+            raise TypeError(f"prediction and target are tensors (n, c, h, w), got {kinds}")
         alike = prediction.shape == target.shape and prediction.dtype == target.dtype
         require(
             alike,

@@ -1,6 +1,6 @@
 """Named activations, the backward rules of the ReLU, receptive fields."""
 
-from course_lib.taps.activations import Enough, Named, Taps, channels_first, hooked
+from course_lib.taps.activations import Enough, Named, Taps, channels_first, hooked, without_hooks
 from course_lib.taps.receptive_fields import ReceptiveField, receptive_field
 from course_lib.taps.relu_rules import RULES, ReLURule, relu_backward
 
@@ -15,4 +15,5 @@ __all__ = [
     "hooked",
     "receptive_field",
     "relu_backward",
+    "without_hooks",
 ]

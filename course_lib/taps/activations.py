@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -123,12 +124,10 @@ class Taps(Named):
         with Follow(x, strict=False) as follow:
 
             def note(layer: str, output: object) -> None:
-                a = tensor(output, f"layer {layer!r}")
-                field = follow.field(a)
-                if field is None and layer in outputs:
-                    return  # not of this image: a network that failed tries which sizes it takes
                 plan.calls[layer] += 1
+                a = tensor(output, f"layer {layer!r}")
                 outputs[layer] = a, version(a)
+                field = follow.field(a)
                 followed = field is not None and field.sure
                 plan.positions[layer] = _where(layer, a, x, field.dims if field is not None and followed else None)
 
@@ -204,13 +203,26 @@ def hooked(net: nn.Module, layer: str, function: Callable[[Any], Tensor | None])
     mine = threading.get_ident()
 
     def hook(module: nn.Module, inputs: Sequence[Any], output: Any) -> Tensor | None:
-        return function(output) if threading.get_ident() == mine else None
+        return function(output) if threading.get_ident() == mine and not _unheard.get() else None
 
     handle = net.get_submodule(layer).register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+_unheard: ContextVar[bool] = ContextVar("unheard", default=False)
+
+
+@contextmanager
+def without_hooks() -> Iterator[None]:
+    """Inside, what `hooked` has hooked runs without its function: a network can try something out unheard."""
+    token = _unheard.set(True)
+    try:
+        yield
+    finally:
+        _unheard.reset(token)
 
 
 class Enough(BaseException):
