@@ -5,6 +5,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from course_lib import adversarial, models, world
 from course_lib.taps import Taps
@@ -198,7 +199,97 @@ def test_too_small_a_picture_is_refused_with_the_least_size(name, least, generat
         net(torch.rand(1, 3, least - 1, 224, generator=generator))
 
 
+def wrapped(module, side=16):
+    details = {"name": "own", "classes": ("a", "b"), "image_size": side}
+    return models.Network(module, **details, mean=[0.5] * 3, std=[0.25] * 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory"), RuntimeError("on purpose")],
+    ids=["gpu", "cpu", "another"],
+)
+def test_an_error_that_is_not_about_the_size_stays_what_it_is(error):
+    class Raises(nn.Module):
+        def forward(self, x):
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        wrapped(Raises())(torch.rand(1, 3, 8, 8))
+    assert raised.value is error
+
+
+def test_memory_that_runs_out_for_a_small_image_is_not_taken_for_its_size():
+    """The same image as zeros fails too, of the same want."""
+
+    class Hungry(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory") if x.shape[2] < 16 else ValueError
+
+    with pytest.raises(RuntimeError, match="allocate"):
+        wrapped(Hungry())(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("part", ["layers", "mean", "classes", "forward"])
+def test_a_part_with_a_name_that_is_taken_is_named(part):
+    net = nn.Sequential(nn.Flatten())
+    net._modules[part] = nn.Linear(768, 2)
+    with pytest.raises(ValueError, match=f"a part called {part}, a name that models.Network needs"):
+        wrapped(net)
+
+
+def test_buffers_of_the_wrapped_network_move_with_it():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(768, 2)
+            self.register_buffer("scale", torch.ones(()))
+
+        def forward(self, x):
+            assert self.scale.dtype == x.dtype
+            return self.fc(x.flatten(1)) * self.scale
+
+    net = wrapped(Scaled()).double()
+    assert net(torch.rand(1, 3, 16, 16, dtype=torch.double)).dtype == torch.double
+
+
+def test_images_of_another_dtype_are_named(coursenet):
+    with pytest.raises(TypeError, match="computes in torch.float32 and the images are torch.float64"):
+        coursenet(torch.rand(1, 3, 96, 96, dtype=torch.double))
+
+
+def test_a_device_can_be_named():
+    assert models.load("coursenet", device="cpu").mean.device.type == "cpu"
+    assert models.load("coursenet", device="meta").mean.device.type == "meta"
+
+
+def test_average_pooling_takes_a_Network():
+    with pytest.raises(TypeError, match="wrap it in models.Network"):
+        models.average_pooling(nn.Sequential(nn.MaxPool2d(2)))
+
+
 # ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"junk", "junk.pth is truncated or not a file of weights"),
+        ([1, 2, 3], "junk.pth holds no state dict"),
+        ({"state": {"fc8.bias": torch.zeros(10)}}, "junk.pth holds no state dict"),
+        ({"module.fc8.bias": torch.zeros(10)}, "begin with 'module.': save net.module.state_dict"),
+        ({"_orig_mod.fc8.bias": torch.zeros(10)}, "begin with '_orig_mod.'"),
+        ({"fc8.bias": torch.zeros(10)}, "holds weights of another network"),
+    ],
+)
+def test_a_pth_file_that_is_no_state_dict_is_named(content, message, tmp_path):
+    path = tmp_path / "junk.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=message):
+        models.load("coursenet", weights=path)
 
 
 def test_shipped_files_are_those_of_the_checksums():

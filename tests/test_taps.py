@@ -137,6 +137,62 @@ def test_a_layer_is_read_off_as_long_as_the_image_suffices_for_it(name):
             assert a.requires_grad
 
 
+class DeeperForLarger(nn.Module):
+    """A network whose depth follows the size of its images."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, 2)
+
+    def forward(self, x):
+        for _ in range(x.shape[-1] // 8):
+            x = self.conv(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def test_taps_that_are_used_again_follow_the_size_of_the_images(generator):
+    net = DeeperForLarger()
+    once, again = Taps(net, "conv"), Taps(net, "conv")
+    large, small = (torch.rand(1, 3, side, side, generator=generator) for side in (24, 8))
+    assert torch.equal(once(small)["conv"], net.conv(small))
+    assert torch.equal(once(large)["conv"], net.conv(net.conv(net.conv(large))))
+    assert torch.equal(again(large)["conv"], net.conv(net.conv(net.conv(large))))
+    assert torch.equal(again(small)["conv"], net.conv(small))
+
+
+def test_layers_that_output_more_than_a_tensor(generator):
+    class Reads(nn.Module):  # rows of an image as a sequence, through a recurrent and an attention layer
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(24, 6, batch_first=True)
+            self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+            self.fc = nn.Linear(6, 4)
+
+        def forward(self, x):
+            rows = x.transpose(1, 2).flatten(2)  # (n, h, 3 w)
+            rows, _ = self.gru(rows)
+            rows, _ = self.attention(rows, rows, rows)
+            return self.fc(rows.mean(1))
+
+    net, x = Reads(), torch.rand(2, 3, 8, 8, generator=generator)
+    found = Taps(net, "gru", "attention", "fc")(x)
+    assert found["gru"].shape == found["attention"].shape == (2, 8, 6)
+    with pytest.raises(ValueError, match=r"layer 'gru' outputs \(2, 8, 6\), neither \(n, c\) nor \(n, c, h, w\)"):
+        attribution.gradient(net, x, 1, layer="gru")
+
+    class Says(nn.Module):
+        def forward(self, x):
+            return "a word"
+
+    with pytest.raises(TypeError, match="layer '0' outputs str without a tensor"):
+        Taps(nn.Sequential(Says(), nn.Identity()), "0")(x)
+
+
+def test_a_first_convolution_may_be_depthwise():
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 4, 5, stride=2))
+    assert receptive_field(net, "1", 32) == ReceptiveField(7, 2, 0)
+
+
 class Activated(nn.Module):
     """A ReLU, then another activation function on the image's path."""
 
