@@ -1,6 +1,6 @@
 """Inside ConvNets: the package behind the course.
 
-Everything that makes a picture here is one line of mathematics,
+Everything that makes an image here is one line of mathematics,
 
     x* = argmin_x  loss( features( transform(x) ) ) + regularizer(x),     x = image()
 

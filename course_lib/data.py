@@ -17,7 +17,7 @@ from course_lib.errors import require, unknown
 from course_lib.inputs import check_range, whole
 from course_lib.progress import bar
 
-__all__ = ["SUFFIXES", "Pictures", "batches", "count", "credit", "folder", "photograph", "photographs", "pick", "read"]
+__all__ = ["SUFFIXES", "Images", "batches", "count", "credit", "folder", "photograph", "photographs", "pick", "read"]
 
 # name -> (function of scikit-image, or None for scikit-learn's sample images; credit)
 _PHOTOGRAPHS: dict[str, tuple[str | None, str]] = {
@@ -35,7 +35,7 @@ SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", "
 #: A tensor (n, 3, h, w); a folder; a list of files; or a Dataset with a length. An item of a Dataset is an image, a
 #: tuple or list that begins with one, or a dict that holds one as "image", "img" or "pixel_values"; the image is a
 #: float tensor (3, h, w), a PIL image, or a numpy array (h, w, 3) of bytes, or of floats in [0, 1].
-Pictures = Tensor | str | Path | Sequence[str | Path] | Dataset[Any]
+Images = Tensor | str | Path | Sequence[str | Path] | Dataset[Any]
 
 _KEYS = ("image", "img", "pixel_values")  # of the image in an item that is a dict
 
@@ -183,25 +183,25 @@ class _Files(Dataset[Tensor]):
         return read(self.files[i], self.size)[0]
 
 
-def _collection(pictures: Pictures, size: int | None) -> Any:
+def _collection(images: Images, size: int | None) -> Any:
     """Something with a length whose item i holds image i."""
-    if isinstance(pictures, str | Path):
-        return _Files(folder(pictures), size)
-    if isinstance(pictures, Sequence) and all(isinstance(file, str | Path) for file in pictures):
-        return _Files(pictures, size)
-    if isinstance(pictures, Sequence) or not (hasattr(pictures, "__len__") and hasattr(pictures, "__getitem__")):
+    if isinstance(images, str | Path):
+        return _Files(folder(images), size)
+    if isinstance(images, Sequence) and all(isinstance(file, str | Path) for file in images):
+        return _Files(images, size)
+    if isinstance(images, Sequence) or not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
         raise TypeError(
             f"images are a tensor (n, 3, h, w), a folder, a list of files or a Dataset with a length, "
-            f"got {type(pictures).__name__}"
+            f"got {type(images).__name__}"
         )
-    return pictures
+    return images
 
 
-def count(pictures: Pictures) -> int:
+def count(images: Images) -> int:
     """How many images there are.
 
     Args:
-        pictures: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
+        images: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
 
     Returns:
         Their number.
@@ -214,14 +214,14 @@ def count(pictures: Pictures) -> int:
         >>> count(torch.zeros(5, 3, 8, 8))
         5
     """
-    return len(_collection(pictures, None))
+    return len(_collection(images, None))
 
 
-def pick(pictures: Pictures, indices: Sequence[int], size: int | None = 224) -> Tensor:
+def pick(images: Images, indices: Sequence[int], size: int | None = 224) -> Tensor:
     """The images with these indices.
 
     Args:
-        pictures: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
+        images: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
         indices: Which ones, from 0; an image may be picked several times.
         size: Side to which files and PIL images are cut and resized, as in `read`; tensors and arrays stay as they are.
 
@@ -229,7 +229,7 @@ def pick(pictures: Pictures, indices: Sequence[int], size: int | None = 224) -> 
         (k, 3, h, w).
 
     Raises:
-        TypeError: No collection of images, an item that is no image (see `Pictures`), or indices that are no whole
+        TypeError: No collection of images, an item that is no image (see `Images`), or indices that are no whole
             numbers.
         ValueError: An index out of range, a file that cannot be read, or images of different sizes.
 
@@ -239,14 +239,14 @@ def pick(pictures: Pictures, indices: Sequence[int], size: int | None = 224) -> 
         tensor([0.7500, 0.2500])
     """
     size = _side(size)
-    collection = _collection(pictures, size)
+    collection = _collection(images, size)
     chosen = torch.as_tensor(whole(indices, "index of an image")).view(-1)
     check_range(chosen, len(collection), "image")
     return _stacked([_image(collection[i], i, size) for i in chosen.tolist()])
 
 
 def batches(
-    pictures: Pictures,
+    images: Images,
     size: int | None = 224,
     batch: int = 16,
     *,
@@ -259,7 +259,7 @@ def batches(
     Files are read by several threads, the items of a Dataset by the caller's own.
 
     Args:
-        pictures: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
+        images: A tensor (n, 3, h, w), a folder, a list of files, or a Dataset with a length.
         size: Side to which files and PIL images are cut and resized, as in `read`; tensors and arrays stay as they are.
         batch: Images in a batch, at least 1; the last batch may hold fewer.
         start: Index of the first image.
@@ -271,7 +271,7 @@ def batches(
         The indices of a batch and its images, (b, 3, h, w).
 
     Raises:
-        TypeError: No collection of images, an item that is no image (see `Pictures`), or numbers that are not whole.
+        TypeError: No collection of images, an item that is no image (see `Images`), or numbers that are not whole.
         ValueError: No images, batch < 1, start < 0, a file that cannot be read, or images of different sizes in one
             batch.
 
@@ -283,7 +283,7 @@ def batches(
         [4] (1, 3, 8, 8)
     """
     size, batch, start = _side(size), inputs.count(batch, "batch", 1), inputs.count(start, "start", 0)
-    collection = _collection(pictures, size)
+    collection = _collection(images, size)
     n = len(collection)
     require(n > 0, "no images: the collection is empty")
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.attribution import gradient
-from course_lib.data import Pictures, batches, count, pick
+from course_lib.data import Images, batches, count, pick
 from course_lib.embedding.codes import as_taken, check_precision
 from course_lib.errors import require
 from course_lib.inputs import Label, check_range, whole
@@ -36,7 +36,7 @@ class TopPatches:
 def top_patches(
     net: nn.Module,
     layer: str,
-    images: Pictures,
+    images: Images,
     k: int = 9,
     *,
     size: int | None = None,
@@ -129,7 +129,7 @@ def _boxes(field: ReceptiveField, positions: Tensor, across: int, size: tuple[in
 
 def crops(
     found: TopPatches,
-    images: Pictures,
+    images: Images,
     channel: int,
     *,
     ranks: Sequence[int] | None = None,
@@ -167,7 +167,7 @@ def gradients(
     net: nn.Module,
     layer: str,
     found: TopPatches,
-    images: Pictures,
+    images: Images,
     channel: int,
     rule: str = "guided",
     *,
@@ -218,7 +218,7 @@ def gradients(
 
 
 def _chosen(
-    found: TopPatches, images: Pictures, channel: Label, ranks: Sequence[int] | None, size: int | None
+    found: TopPatches, images: Images, channel: Label, ranks: Sequence[int] | None, size: int | None
 ) -> tuple[Tensor, list[list[int]]]:
     """The images of these patches, and their boxes."""
     number = whole(channel, "channel")

@@ -227,11 +227,11 @@ def sheet(tiles: Tensor, columns: int, *, side: int = 0, gap: int = 2) -> Tensor
     return image[None]
 
 
-def mosaic(pictures: Tensor, grid: Tensor) -> Tensor:
+def mosaic(images: Tensor, grid: Tensor) -> Tensor:
     """Images at the cells of a grid.
 
     Args:
-        pictures: (n, 3, h, w), or grey (n, 1, h, w); values are clipped to [0, 1].
+        images: (n, 3, h, w), or grey (n, 1, h, w); values are clipped to [0, 1].
         grid: (rows, columns) whole numbers: the index of the image at each cell, -1 for none.
 
     Returns:
@@ -241,14 +241,14 @@ def mosaic(pictures: Tensor, grid: Tensor) -> Tensor:
         TypeError: Not images, or a grid of other than whole numbers.
         ValueError: Another shape, values that are not finite, or an index without an image.
     """
-    pictures = _rgb(pictures)
+    images = _rgb(images)
     require(grid.dim() == 2 and grid.numel() > 0, f"a grid is (rows, columns), got {tuple(grid.shape)}")
     cells = torch.as_tensor(whole(grid.flatten(), "index of an image")).view(-1)
-    missing = cells[(cells < -1) | (cells >= len(pictures))].tolist()
+    missing = cells[(cells < -1) | (cells >= len(images))].tolist()
     if missing:
-        raise ValueError(f"no image {missing[0]} for the grid: they go from 0 to {len(pictures) - 1}, and -1 is none")
-    cells = cells.to(pictures.device)
-    return sheet(torch.where((cells >= 0)[:, None, None, None], pictures[cells], 1.0), grid.shape[1], gap=1)
+        raise ValueError(f"no image {missing[0]} for the grid: they go from 0 to {len(images) - 1}, and -1 is none")
+    cells = cells.to(images.device)
+    return sheet(torch.where((cells >= 0)[:, None, None, None], images[cells], 1.0), grid.shape[1], gap=1)
 
 
 def filters(net: nn.Module, layer: str | None = None, *, count: int = 96, columns: int = 16) -> Tensor:
@@ -298,11 +298,11 @@ def _convolution(net: nn.Module, layer: str | None) -> nn.Conv2d:
 # ---------------------------------------------------------------- files and pages
 
 
-def encode(picture: Tensor, format: str = "jpeg", quality: int = 80) -> bytes:
+def encode(image: Tensor, format: str = "jpeg", quality: int = 80) -> bytes:
     """An image as the bytes of a file.
 
     Args:
-        picture: (1, 3, h, w), or grey (1, 1, h, w); values are clipped to [0, 1] and rounded to 8 bits.
+        image: (1, 3, h, w), or grey (1, 1, h, w); values are clipped to [0, 1] and rounded to 8 bits.
         format: "jpeg", "png" or "webp".
         quality: Of a JPEG, from 1 to 95.
 
@@ -317,8 +317,8 @@ def encode(picture: Tensor, format: str = "jpeg", quality: int = 80) -> bytes:
         >>> encode(torch.zeros(1, 3, 8, 8), "png")[:4]
         b'\\x89PNG'
     """
-    image = _rgb(picture)
-    require(len(image) == 1, f"one image at a time is encoded, (1, 3, h, w); got {tuple(picture.shape)}")
+    image = _rgb(image)
+    require(len(image) == 1, f"one image at a time is encoded, (1, 3, h, w); got {tuple(image.shape)}")
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     array = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
@@ -327,11 +327,11 @@ def encode(picture: Tensor, format: str = "jpeg", quality: int = 80) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(picture: Tensor, format: str = "jpeg", quality: int = 80) -> str:
+def data_uri(image: Tensor, format: str = "jpeg", quality: int = 80) -> str:
     """An image as an address that holds all of it, for the `src` of an HTML page.
 
     Args:
-        picture: As in `encode`.
+        image: As in `encode`.
         format: As in `encode`.
         quality: As in `encode`.
 
@@ -342,7 +342,7 @@ def data_uri(picture: Tensor, format: str = "jpeg", quality: int = 80) -> str:
         TypeError: As `encode`.
         ValueError: As `encode`.
     """
-    return f"data:image/{format};base64,{base64.b64encode(encode(picture, format, quality)).decode()}"
+    return f"data:image/{format};base64,{base64.b64encode(encode(image, format, quality)).decode()}"
 
 
 class Zoomable:
@@ -351,12 +351,12 @@ class Zoomable:
     Works in a notebook and on a page without a kernel, a script or the network.
 
     Args:
-        picture: As in `encode`.
+        image: As in `encode`.
         alt: What it shows, for those who listen.
         quality: Of the JPEG on the page.
 
     Attributes:
-        picture: The image.
+        image: The image.
         alt: The same.
         quality: The same.
 
@@ -370,9 +370,9 @@ class Zoomable:
         ".zoomable input:checked~.window img{width:auto;max-width:none;cursor:zoom-out}"
     )
 
-    def __init__(self, picture: Tensor, alt: str, quality: int = 70):
-        require(len(_rgb(picture)) == 1, f"a zoomable image is (1, 3, h, w), got {tuple(picture.shape)}")
-        self.picture, self.alt, self.quality = picture, alt, quality
+    def __init__(self, image: Tensor, alt: str, quality: int = 70):
+        require(len(_rgb(image)) == 1, f"a zoomable image is (1, 3, h, w), got {tuple(image.shape)}")
+        self.image, self.alt, self.quality = image, alt, quality
 
     def __repr__(self) -> str:
         return f"Zoomable({self.alt!r})"  # no address, so that a notebook is the same in every run
@@ -384,10 +384,10 @@ class Zoomable:
             path: PNG where it ends in .png, otherwise JPEG.
         """
         form = "png" if str(path).lower().endswith("png") else "jpeg"
-        Path(path).write_bytes(encode(self.picture, form, 92))
+        Path(path).write_bytes(encode(self.image, form, 92))
 
     def _repr_html_(self) -> str:
-        source = data_uri(self.picture, quality=self.quality)
+        source = data_uri(self.image, quality=self.quality)
         return (
             f'<div class="zoomable"><style>{self.STYLE}</style><label><input type="checkbox"> full size'
             f'<div class="window" role="region" aria-label="zoomable picture" tabindex="0">'

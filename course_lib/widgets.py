@@ -32,7 +32,7 @@ STEPS = 64  # of the ascent for one unit
 
 
 def explorer(
-    net: Network, images: data.Pictures | None = None, examples: Mapping[str, Tensor] | None = None
+    net: Network, images: data.Images | None = None, examples: Mapping[str, Tensor] | None = None
 ) -> "Explorer":
     """Look into a network: choose an image, a layer and a channel.
 
@@ -76,7 +76,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         channel: The number of the channel.
     """
 
-    def __init__(self, net: Network, images: data.Pictures | None, examples: Mapping[str, Tensor] | None):
+    def __init__(self, net: Network, images: data.Images | None, examples: Mapping[str, Tensor] | None):
         network = unwrapped(net)
         if not isinstance(network, Network):
             raise TypeError(

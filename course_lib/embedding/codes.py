@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course_lib.data import Pictures, batches, count
+from course_lib.data import Images, batches, count
 from course_lib.embedding.table import BLOCK
 from course_lib.errors import require
 from course_lib.inputs import check_alike, check_batch, device_of, dtype_of, plain
@@ -19,7 +19,7 @@ __all__ = ["as_taken", "check_precision", "codes"]
 def codes(
     net: nn.Module,
     layer: str,
-    images: Pictures,
+    images: Images,
     *,
     size: int | None = None,
     batch: int = 16,
@@ -93,7 +93,7 @@ def _codes(taps: Taps, x: Tensor) -> Tensor:
     return found
 
 
-def check_precision(net: nn.Module, images: Pictures) -> None:
+def check_precision(net: nn.Module, images: Images) -> None:
     """Raise TypeError for a tensor in another dtype than the network's; files and datasets are brought to it.
 
     Args:

@@ -73,7 +73,7 @@ class Network(nn.Module):
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The range is the business of whoever takes a user's picture: methods that add noise leave [0, 1].
+        # The range is the business of whoever takes a user's image: methods that add noise leave [0, 1].
         # Here only another scale (0 to 255) is refused.
         check_images(x, -10, 10)
         check_alike(self, x)
