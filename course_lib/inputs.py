@@ -86,7 +86,7 @@ def evaluation(net: nn.Module | Iterable[nn.Module]) -> Iterator[None]:
     """
     modules = net.modules() if isinstance(net, nn.Module) else net
     with _lock:
-        held = [module for module in modules if module.training or module in _held]
+        held = [module for module in modules if module.training or (_held and module in _held)]
         for module in held:
             _held[module] = _held.get(module, 0) + 1
             module.training = False
