@@ -48,7 +48,7 @@ def chain(module: nn.Module, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def outputs(
     net: nn.Module,
     image: Tensor,

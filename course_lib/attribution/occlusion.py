@@ -14,7 +14,7 @@ from course_lib.attribution import incremental
 from course_lib.attribution.segmentation import as_bytes
 from course_lib.errors import require, unknown
 from course_lib.inputs import Label, logits, ready, scores
-from course_lib.taps import receptive_field
+from course_lib.taps import Taps, followed
 
 FILLS = ("grey", "blur", "noise", "inpaint")
 SCORES = ("logit", "probability")
@@ -129,12 +129,18 @@ def _boxes(x: Tensor, patch: int, stride: int) -> Tensor:
 
 def _reaches(net: nn.Module, x: Tensor, patch: int) -> dict[str, tuple[incremental.Reach, incremental.Reach]]:
     """What units of the first layers see, as long as a window around the patch is worth its while."""
-    reaches = {}
-    for layer in incremental.chain(net):
-        if isinstance(net.get_submodule(layer), nn.ReLU | nn.Dropout | nn.BatchNorm2d):
-            continue  # position by position: it sees what its input sees
+    # What works position by position sees what its input sees
+    local = nn.ReLU | nn.Dropout | nn.BatchNorm2d
+    layers = [layer for layer in incremental.chain(net) if not isinstance(net.get_submodule(layer), local)]
+    reaches: dict[str, tuple[incremental.Reach, incremental.Reach]] = {}
+    try:
+        taps = Taps(net, *layers)
+        taps.positions(x)
+    except (ValueError, TypeError):  # a chain of which not all runs
+        return reaches
+    for layer in layers:
         try:
-            field = receptive_field(net, layer, (x.shape[2], x.shape[3]))
+            field = followed(taps, layer, x[:1])
         except (ValueError, RuntimeError):
             break
         rows, columns = field.axes

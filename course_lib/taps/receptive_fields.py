@@ -79,7 +79,7 @@ def receptive_field(net: nn.Module, layer: str, size: int | tuple[int, int] | No
     kernel, channels = _first_kernel(net)
     taps = Taps(net, layer)
     with evaluation(net):  # batch statistics and dropout would mix or change what is followed
-        return _follow(taps, layer, kernel.new_zeros(1, channels, height, width))
+        return followed(taps, layer, kernel.new_zeros(1, channels, height, width))
 
 
 def _first_kernel(net: nn.Module) -> tuple[Tensor, int]:
@@ -91,7 +91,20 @@ def _first_kernel(net: nn.Module) -> tuple[Tensor, int]:
     return kernel, kernel.shape[1]
 
 
-def _follow(taps: Taps, layer: str, x: Tensor) -> ReceptiveField:
+@torch.no_grad()
+def followed(taps: Taps, layer: str, x: Tensor) -> ReceptiveField:
+    """`receptive_field` of a layer that is tapped already.
+
+    Args:
+        taps: Of a network in evaluation mode.
+        layer: One of its layers.
+        x: An image for the network, (1, c, h, w), whose values do not matter.
+
+    Raises:
+        ValueError: As `receptive_field`.
+    """
+    taps = taps.only(layer)
+    taps.positions(x)  # explored before the pass is followed, which would follow that too
     with Follow(x) as follow:
         a = taps(x)[layer]
     field = follow.field(a)
