@@ -9,8 +9,9 @@ from torch import nn
 
 from course_lib.energy import Energy, activation, alpha_norm, distance, squared_norm, total_variation
 from course_lib.images import Fourier, Pixels, grey, jitter
-from course_lib.preimage import ADAM, Interrupted, minimize, minimize_in_stages
-from course_lib.taps import Taps
+from course_lib.models import RandomFilters
+from course_lib.preimage import ADAM, Interrupted, Preimage, in_turn, minimize, minimize_in_stages
+from course_lib.taps import Named, Taps
 
 OPTIMIZERS = {
     "adam": partial(torch.optim.Adam, lr=0.02),
@@ -283,7 +284,8 @@ def test_a_mistyped_option_is_blamed_on_the_call_that_was_made():
 
 def test_a_preimage_is_shown_in_a_line():
     found = minimize(nn.Identity(), alpha_norm(2), Pixels(grey(4, 4) + 0.1), steps=2)
-    assert repr(found).startswith("Preimage(image (1, 3, 4, 4), 2 steps, energy 0.48 -> ")
+    assert repr(found) == f"Preimage(image (1, 3, 4, 4), 2 steps, energy 0.48 -> {found.total[1]:.4g})"
+    assert repr(Preimage(grey(2, 2), {})) == "Preimage(image (1, 3, 2, 2), 0 steps)"
 
 
 def test_stages_follow_one_another(generator):
@@ -297,6 +299,53 @@ def test_stages_follow_one_another(generator):
     for optimizer, steps in stages:
         last = minimize(nn.Identity(), distance(target), one_by_one, optimizer=optimizer, steps=steps)
     assert torch.equal(found.image, last.image) and found.total[60:] == last.total
+
+
+def test_stages_share_their_options(generator):
+    target = distance(torch.rand(1, 3, 6, 6, generator=generator))
+    held = minimize_in_stages(nn.Identity(), target, Pixels(grey(6, 6)), [(ADAM, 2)] * 2, regularizer=alpha_norm(2))
+    assert list(held.energy) == ["distance", "alpha_norm(alpha=2)"]
+
+
+def test_ctrl_c_in_a_later_stage_holds_all_stages(request):
+    class Interrupts(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls == 6:
+                signal.raise_signal(signal.SIGINT)
+            return x
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    image = Pixels(grey(4, 4) + 0.1)
+    with pytest.raises(Interrupted) as stop:
+        minimize_in_stages(Interrupts(), alpha_norm(2), image, [(ADAM, 3), (ADAM, 3)])
+    assert len(stop.value.found.total) == 5  # three, and two of the second stage
+    assert torch.equal(stop.value.found.image, image())
+
+
+def test_descents_in_turn_are_one(generator):
+    """Terms that only one of them has keep their values; what becomes of the last image happens once."""
+    parts = [
+        Preimage(torch.zeros(1, 3, 2, 2), {"a": [3.0, 2.0]}),
+        Preimage(torch.ones(1, 3, 2, 2), {"a": [1.0], "b": [5.0]}),
+    ]
+    joined = in_turn(iter(parts), lambda image: image / 2)
+    assert joined.energy == {"a": [3.0, 2.0, 1.0], "b": [5.0]}
+    assert torch.equal(joined.image, torch.full((1, 3, 2, 2), 0.5))
+
+
+def test_features_that_name_their_activations_are_taken_at_their_word(coursenet):
+    class Two(Named):
+        def forward(self, x):
+            return {"": x.mean((2, 3)), "mine": 2 * x}
+
+    found = minimize(Two(), squared_norm("mine") + 0.1 * squared_norm(""), Pixels(grey(4, 4)), steps=1)
+    assert found.energy == {"squared_norm('mine')": [48.0], "squared_norm('')": [pytest.approx(0.075)]}
+    filters = RandomFilters((3,), maps=4)
+    assert minimize(filters, squared_norm("3"), Pixels(grey(8, 8)), steps=1).total[0] >= 0
 
 
 def test_no_stage_is_refused():

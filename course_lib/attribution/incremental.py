@@ -48,7 +48,7 @@ def chain(module: nn.Module, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def outputs(
     net: nn.Module,
     image: Tensor,
