@@ -107,7 +107,7 @@ class Taps(Named):
             layer: One of `layers`.
         """
         one = Taps(self.net, layer)
-        one._plans = self._plans
+        one._plans = dict(self._plans)  # a copy: what it learns of other sizes is of this layer alone
         return one
 
     def positions(self, x: Tensor) -> dict[str, tuple[int, int] | None]:
