@@ -10,11 +10,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from course_lib import world
 from course_lib.errors import require
 from course_lib.inputs import check_images, unwrapped
 from course_lib.models.coursenet import course_net
 from course_lib.models.network import Network
+from course_lib.models.packaged import PACKAGED
 from course_lib.taps import Named, hooked
 
 INITIALIZATIONS = ("unit_variance", "kaiming", "torchvision")
@@ -93,17 +93,19 @@ def untrained(name: str, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         if name == "coursenet":
             return course_net()
+        if name in PACKAGED:
+            return PACKAGED[name].architecture()
         slow = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         return cast(nn.Module, torchvision.models.get_model(name, weights=None, **slow))
 
 
-def initialize(network: nn.Module, initialization: str, size: int, seed: int) -> None:
+def initialize(network: nn.Module, initialization: str, images: Tensor, seed: int) -> None:
     """Draw the weights of a network anew, in place.
 
     Args:
         network: The network.
         initialization: As in `load`; "torchvision" leaves the weights as they are.
-        size: Side of the images, in pixels, whose passage scales the layers of "unit_variance".
+        images: Normalised images, (n, 3, h, w), whose passage scales the layers of "unit_variance".
         seed: Of the weights.
     """
     if initialization == "torchvision":
@@ -117,7 +119,7 @@ def initialize(network: nn.Module, initialization: str, size: int, seed: int) ->
             if layer.bias is not None:
                 layer.bias.zero_()
         if initialization == "unit_variance":
-            _scale_to_unit_variance(network, layers, (world.draw(4, seed=0, size=size).images - 0.5) / 0.25)
+            _scale_to_unit_variance(network, layers, images)
 
 
 def _scale_to_unit_variance(network: nn.Module, layers: Mapping[str, nn.Conv2d | nn.Linear], images: Tensor) -> None:
