@@ -1,10 +1,8 @@
 """What is in a scene, and how it is drawn."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +12,7 @@ from course_lib.inputs import whole
 from course_lib.noise import power_law
 from course_lib.world import shapes
 from course_lib.world.shapes import by_index, length
+from course_lib.world.truth import Truth
 
 __all__ = [
     "BACKGROUNDS",
@@ -67,8 +66,8 @@ CHUNK = 64  # scenes drawn at a time, which bounds the memory
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """Images with their truth.
+class Scenes(Truth):
+    """Drawn images with their truth.
 
     An index or a mask selects scenes, ``scenes[3]`` (a batch of one), ``scenes[:8]``,
     ``scenes[scenes.factors["visible"] < 1]``.
@@ -77,12 +76,12 @@ class Scenes:
         images: (n, 3, size, size) float32 in [0, 1], 8-bit values.
         labels: (n,) int64, an index into SHAPES.
         masks: (n, 1, size, size) bool, where the object is visible.
-        depth: (n, 1, size, size) float32 in [0, 1], 0 at the viewer.
         factors: Name -> (n,) tensor. shape, texture, colour, second_colour and background index SHAPES, TEXTURES,
             COLOURS, COLOURS and BACKGROUNDS; x, y (centre) and radius are in half image widths, x and y in [-1, 1]
             with y downwards; angle in radians; frequency of the texture, in periods a radius; distance of the object
             from the viewer, as in depth; occluded (bool) where a ribbon stands in front of its rim; visible is the
             fraction of the object that nothing hides; watermark (bool).
+        depth: (n, 1, size, size) float32 in [0, 1], 0 at the viewer.
 
     Example:
         >>> scenes = draw(20, seed=1)
@@ -90,49 +89,7 @@ class Scenes:
         (5, 8, torch.Size([1, 3, 96, 96]))
     """
 
-    images: Tensor
-    labels: Tensor
-    masks: Tensor
     depth: Tensor
-    factors: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray | Tensor) -> "Scenes":
-        forwards = isinstance(index, slice) and (index.step is None or index.step > 0)  # a view, not a copy
-        rows = index if forwards else _rows(index, len(self))
-        images, labels, masks, depth = (t[rows] for t in (self.images, self.labels, self.masks, self.depth))
-        return Scenes(images, labels, masks, depth, {name: values[rows] for name, values in self.factors.items()})
-
-    def to(self, device: torch.device | str) -> "Scenes":
-        """The same scenes on another device.
-
-        Args:
-            device: Where to: "cuda".
-
-        Returns:
-            New scenes, or tensors of these where they are there already.
-        """
-        images, labels, masks, depth = (t.to(device) for t in (self.images, self.labels, self.masks, self.depth))
-        return Scenes(images, labels, masks, depth, {name: values.to(device) for name, values in self.factors.items()})
-
-
-def _rows(index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray | Tensor, n: int) -> Tensor:
-    """The numbers of the scenes that an index or a mask selects: (k,) int64."""
-    if isinstance(index, slice):
-        return torch.arange(n)[list(range(n)[index])]
-    chosen = index if isinstance(index, Tensor) else np.asarray(index)
-    if chosen.dtype in (torch.bool, np.dtype(bool)):
-        require(chosen.shape == (n,), f"a mask of {n} scenes is ({n},), got {tuple(chosen.shape)}")
-        return torch.as_tensor(chosen).cpu().nonzero()[:, 0]
-    if chosen.shape == (0,):
-        return torch.zeros(0, dtype=torch.int64)
-    rows = torch.as_tensor(whole(index, "index of a scene")).view(-1)
-    outside = rows[(rows < -n) | (rows >= n)].tolist()
-    if outside:  # not a ValueError: this ends a loop over the scenes
-        raise IndexError(f"no scene {outside[0]}: there are {n}")
-    return rows
 
 
 def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, watermark: float = 0.0) -> Scenes:
@@ -176,7 +133,7 @@ def draw(n: int, seed: int = 0, size: int = 96, *, texture_bias: float = 0.0, wa
         parts.append(render(rows, size, noise))
     images, masks, depth, visible = (torch.cat(part) for part in zip(*parts, strict=True))
     factors = {name: value for name, value in plan.items() if value.dim() == 1} | {"visible": visible}
-    return Scenes(images, plan["shape"], masks, depth, factors)
+    return Scenes(images, plan["shape"], masks, factors, depth)
 
 
 # ---------------------------------------------------------------- what is in a scene
