@@ -20,6 +20,7 @@ and its four places are modules. An import only ever points to a lower layer.
 | 2 | `tiles` | features of images of any size, tile by tile, with the values of the whole |
 | 2 | `generator` | from a code back to an image: the generator that belongs to CourseNet |
 | 2 | `perceptual` | the generic perceptual loss: maps compared in the features of an untrained network; its tasks |
+| 2 | `cutouts` | photographed objects cut out of their ground, and scenes composed of them |
 | 2 | `models` | networks: shipped, torchvision's, random; normalisation inside |
 | 2 | `embedding` | vectors: codes of images, skip-gram words; their neighbours, PCA, t-SNE, the image grid |
 | 1 | `taps` | named activations, the backward rules of the ReLU, receptive fields |

@@ -1,0 +1,20 @@
+"""Photographed objects cut out of their ground, and scenes composed of them.
+
+A photographed world where the truth is known: the class of the object, its exact mask, and every choice.
+"""
+
+from course_lib.cutouts.collection import PACKAGE, Collection, available, collection, read_table, recognised
+from course_lib.cutouts.grounds import GROUNDS
+from course_lib.cutouts.scenes import Scenes, compose
+
+__all__ = [
+    "GROUNDS",
+    "PACKAGE",
+    "Collection",
+    "Scenes",
+    "available",
+    "collection",
+    "compose",
+    "read_table",
+    "recognised",
+]
