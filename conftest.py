@@ -1,22 +1,22 @@
-"""Cells tagged `pretrained` are skipped, and counted, where the ImageNet weights are not on the machine."""
+"""Notebook cells, and examples of the cut-outs, are skipped and counted where this machine lacks what they need."""
 
 import pytest
 
-from project import pretrained
+from project import needs
 
-REASON = "the ImageNet weights are not on this machine"
+EXAMPLES = "course_lib/cutouts/"  # in their docstrings
 
 
 def pytest_collection_modifyitems(items):
-    tagged = [item for item in items if hasattr(item, "cell") and pretrained.needs_weights(item.cell)]
-    if tagged and not pretrained.weights_file().exists():
-        for item in tagged:
-            item.add_marker(pytest.mark.skip(reason=REASON))
+    for item in items:
+        if hasattr(item, "cell") and (reason := needs.lacking(item.cell)):
+            item.add_marker(pytest.mark.skip(reason=reason))
+        elif item.nodeid.startswith(EXAMPLES) and not needs.CUTOUTS.present():
+            item.add_marker(pytest.mark.skip(reason=needs.CUTOUTS.lacking))
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if REASON in str(report.longrepr)]
-    if skipped:
-        terminalreporter.write_line(
-            f"{len(skipped)} notebook cells tagged `{pretrained.TAG}` skipped: {REASON}.", yellow=True
-        )
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for need in needs.NEEDS:
+        if count := sum(need.lacking in reason for reason in skipped):
+            terminalreporter.write_line(f"{count} skipped that need `{need.tag}`: {need.lacking}.", yellow=True)

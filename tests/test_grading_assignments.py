@@ -9,7 +9,7 @@ import pytest
 
 from course_lib.grading import grade, question
 from course_lib.grading.release import check_solution, release
-from project import pretrained, repository, submissions
+from project import needs, repository, submissions
 
 KEYS = question.keys()
 FOLDER = repository.ROOT / "assignments"
@@ -72,8 +72,7 @@ def test_the_solution_runs_from_top_to_bottom_and_every_check_says_right(asked):
     matplotlib.use("agg")
     space, said = {"__name__": "__main__"}, io.StringIO()
     for cell in code_cells(submissions.solution(asked.key))[1:]:
-        tags = cell["metadata"].get("tags", [])
-        if pretrained.TAG in tags and not pretrained.weights_file().exists():
+        if needs.lacking(cell):
             continue
         with contextlib.redirect_stdout(said):
             exec(compile("".join(cell["source"]), asked.name, "exec"), space)

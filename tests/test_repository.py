@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from project import pretrained, repository
+from project import needs, repository
 from project.repository import ROOT, URL
 
 NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in repository.notebooks()}
@@ -112,11 +112,12 @@ class TestNotebook:
             assert set(views) <= set(state)
             assert sorted(state) == [f"{number:032x}" for number in range(len(state))]  # the same in every run
 
-    def test_no_other_cell_needs_what_a_pretrained_one_defines(self, book):
-        """Where the weights are missing those cells are skipped, and the rest must run."""
-        names = {True: set(), False: set()}  # pretrained or not -> what its cells define
+    @pytest.mark.parametrize("need", needs.NEEDS, ids=lambda need: need.tag)
+    def test_no_other_cell_needs_what_a_tagged_one_defines(self, book, need):
+        """Where the machine lacks what they need those cells are skipped, and the rest must run."""
+        names = {True: set(), False: set()}  # tagged or not -> what its cells define
         for cell in code_cells(book)[1:]:
-            tagged, tree = pretrained.needs_weights(cell), ast.parse(cell.source)
+            tagged, tree = need in needs.needed(cell), ast.parse(cell.source)
             used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
             names[tagged] |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
             names[tagged] |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
@@ -284,7 +285,11 @@ def test_the_floors_admit_the_pins():
 
 def test_a_cell_tag_is_spelt_as_the_tools_know_it():
     pages = {f"{verb}-{what}" for verb in ("hide", "remove") for what in ("input", "output", "cell")}
-    known = pages | {pretrained.TAG, "nbval-check-output", "nbval-ignore-output", "nbval-raises-exception"}
+    known = (
+        pages
+        | {need.tag for need in needs.NEEDS}
+        | {"nbval-check-output", "nbval-ignore-output", "nbval-raises-exception"}
+    )
     for name, book in NOTEBOOKS.items():
         tags = {tag for cell in book.cells for tag in cell.metadata.get("tags", [])}
         assert tags <= known, f"{name}: {tags - known}"

@@ -23,7 +23,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from course_lib.grading.question import assignment
-from project import pretrained
+from project import needs
 from project.repository import ROOT, URL, VERSION
 
 PINS = Path(__file__).with_name("colab.txt")
@@ -74,8 +74,7 @@ def add_kernel(python: Path, scratch: Path) -> None:
 def run(path: Path) -> Any:
     """The notebook with its outputs. An error stops no later cell, as for a student who goes on."""
     book = nbformat.read(path, as_version=4)
-    if not pretrained.weights_file().exists():
-        book.cells = [cell for cell in book.cells if not pretrained.needs_weights(cell)]
+    book.cells = [cell for cell in book.cells if not needs.lacking(cell)]
     book.cells.append(nbformat.v4.new_code_cell(VERSIONS))
     # The student's folder holds nothing but the notebook.
     with tempfile.TemporaryDirectory() as folder:

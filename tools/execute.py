@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from project import pretrained, repository
+from project import needs, repository
 
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
@@ -64,17 +64,17 @@ def is_progress_bar(output: Any) -> bool:
     return WIDGET_VIEW in data and re.search(r"\[\d+:\d\d[<,]", data.get("text/plain", "")) is not None
 
 
-def execute(path: Path, have_weights: bool) -> int:
+def execute(path: Path) -> int:
     """Run one notebook; the number of cells that kept their stored outputs."""
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     code[0].source = repository.first_cell()
     code[0].metadata["tags"] = ["remove-cell"]
 
-    kept = [] if have_weights else [cell for cell in code if pretrained.needs_weights(cell)]
+    kept = [cell for cell in code if needs.lacking(cell)]
     for cell in kept:
         if cell.execution_count is None:
-            sys.exit(f"{path.name}: a `pretrained` cell has no stored output, and its weights are missing")
+            sys.exit(f"{path.name}: a cell has no stored output, and {needs.lacking(cell)}")
     old = widget_state(book)
     client = Client(
         book,
@@ -111,11 +111,10 @@ def execute(path: Path, have_weights: bool) -> int:
 
 
 def main(paths: list[Path]) -> None:
-    have_weights = pretrained.weights_file().exists()
     for path in paths:
         start = time.perf_counter()
-        kept = execute(path, have_weights)
-        note = f", {kept} `pretrained` cells kept as stored (no ImageNet weights here)" if kept else ""
+        kept = execute(path)
+        note = f", {kept} cells kept as stored: this machine lacks what they need" if kept else ""
         print(f"{path.name}: {time.perf_counter() - start:.0f} s{note}", flush=True)
 
 
