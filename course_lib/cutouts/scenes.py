@@ -307,7 +307,8 @@ def _painted(canvas: np.ndarray, layer: _Layer, lean: float) -> np.ndarray:
     """The object and its shadow on the canvas, in the colour of the light there."""
     canvas = canvas * (1 - _shadow(layer, lean))[..., None]
     colour = layer.colour * _cast(canvas, layer)
-    return canvas + layer.opacity[..., None] * (colour - canvas)
+    painted: np.ndarray = canvas + layer.opacity[..., None] * (colour - canvas)
+    return painted
 
 
 def _cast(canvas: np.ndarray, layer: _Layer) -> np.ndarray:
