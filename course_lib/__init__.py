@@ -36,6 +36,7 @@ and its four places are modules. An import only ever points to a lower layer.
 | 1 | `plotting` | figures |
 | 0 | `inputs` | the front door: networks, labels, images, maps, brought into one form or refused by name |
 | 0 | `noise` | noise whose amplitude falls with its frequency, as that of natural images does |
+| 0 | `scale` | independent pieces of work: on this machine, or on the workers of a Dask cluster |
 | 0 | `progress` | one progress bar for everything that lasts |
 | - | `errors` | one clear error for each kind of bad input: it names the culprit and the choices |
 """

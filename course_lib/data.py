@@ -1,10 +1,11 @@
 """Photographs that come with the dependencies, folders of images, walks through any number."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -12,12 +13,24 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from course_lib import inputs
+from course_lib import inputs, scale
 from course_lib.errors import require, unknown
 from course_lib.inputs import check_range, whole
 from course_lib.progress import bar
 
-__all__ = ["SUFFIXES", "Images", "batches", "count", "credit", "folder", "photograph", "photographs", "pick", "read"]
+__all__ = [
+    "SUFFIXES",
+    "Images",
+    "batches",
+    "count",
+    "credit",
+    "folder",
+    "map_batches",
+    "photograph",
+    "photographs",
+    "pick",
+    "read",
+]
 
 # name -> (function of scikit-image, or None for scikit-learn's sample images; credit)
 _PHOTOGRAPHS: dict[str, tuple[str | None, str]] = {
@@ -36,6 +49,8 @@ SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", "
 #: tuple or list that begins with one, or a dict that holds one as "image", "img" or "pixel_values"; the image is a
 #: float tensor (3, h, w), a PIL image, or a numpy array (h, w, 3) of bytes, or of floats in [0, 1].
 Images = Tensor | str | Path | Sequence[str | Path] | Dataset[Any]
+
+Result = TypeVar("Result")
 
 _KEYS = ("image", "img", "pixel_values")  # of the image in an item that is a dict
 
@@ -174,7 +189,7 @@ class _Files(Dataset[Tensor]):
     """Image files as a dataset of (3, size, size)."""
 
     def __init__(self, files: Sequence[str | Path], size: int | None):
-        self.files, self.size = files, size
+        self.files, self.size = [Path(file).absolute() for file in files], size  # a worker has another folder
 
     def __len__(self) -> int:
         return len(self.files)
@@ -282,10 +297,80 @@ def batches(
         [2, 3] (2, 3, 8, 8)
         [4] (1, 3, 8, 8)
     """
+    yield from map_batches(_itself, images, size, batch, start=start, skip_broken=skip_broken, progress=progress)
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
+
+
+def map_batches(
+    function: Callable[[Tensor], Result],
+    images: Images,
+    size: int | None = 224,
+    batch: int = 16,
+    *,
+    start: int = 0,
+    skip_broken: bool = False,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> Iterator[tuple[list[int], Result]]:
+    """Evaluate a function on any number of images, batch by batch, here or on the workers of a Dask cluster.
+
+    The batches, and the order of the results, are those of `batches`, also on a cluster.
+
+    Args:
+        function: Takes a batch (b, 3, h, w).
+        images: As in `batches`. Workers read files themselves, under the same paths; a tensor or a Dataset is sent.
+        size: As in `batches`.
+        batch: As in `batches`.
+        start: As in `batches`.
+        skip_broken: As in `batches`.
+        scheduler: Address of the scheduler of a Dask cluster, "tcp://host:8786"; None evaluates here.
+        progress: As in `batches`.
+
+    Yields:
+        The indices of a batch, and what the function made of its images.
+
+    Raises:
+        TypeError: As `batches`, or a Dataset that cannot be sent.
+        ValueError: As `batches`, or no cluster at that address.
+
+    Example:
+        >>> list(map_batches(len, torch.zeros(5, 3, 8, 8), batch=3))
+        [([0, 1, 2], 3), ([3, 4], 2)]
+    """
     size, batch, start = _side(size), inputs.count(batch, "batch", 1), inputs.count(start, "start", 0)
     collection = _collection(images, size)
     n = len(collection)
     require(n > 0, "no images: the collection is empty")
+    if scheduler is not None and not isinstance(collection, Tensor | _Files):
+        scale.check_sendable("the dataset", collection, "give a folder or a list of files")
+    threads = None if scheduler is None else torch.get_num_threads()  # a worker works on several batches as it is
+    evaluate = partial(_evaluated, function, collection, size, skip_broken, threads)
+    parts = [range(first, min(first + batch, n)) for first in range(start, n, batch)]
+    with bar(total=n, initial=start, unit="image", shown=progress) as walked:
+        for part, found in zip(parts, scale.each(evaluate, parts, scheduler=scheduler), strict=True):
+            numbers, result, left_out = found
+            for error in left_out:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+            if numbers:
+                yield numbers, result
+            walked.update(len(part))
+
+
+def _evaluated(
+    function: Callable[[Tensor], Any],
+    collection: Any,
+    size: int | None,
+    skip_broken: bool,
+    threads: int | None,
+    part: range,
+) -> tuple[list[int], Any, list[str]]:
+    """Which images of a part could be read, what the function made of them, and why the others could not."""
+    if isinstance(collection, Tensor):
+        return list(part), function(collection[part.start : part.stop]), []
+    left_out = []
 
     def load(i: int) -> tuple[int, Tensor] | None:
         try:
@@ -293,18 +378,14 @@ def batches(
         except ValueError as error:
             if not (skip_broken and isinstance(collection, _Files)):
                 raise
-            warnings.warn(f"left out: {error}", stacklevel=2)
+            left_out.append(str(error))
             return None
 
-    with bar(total=n, initial=start, unit="image", shown=progress) as walked, ThreadPoolExecutor() as pool:
-        each = pool.map if isinstance(collection, _Files) else map  # a dataset may not bear several threads
-        for first in range(start, n, batch):
-            numbers = range(first, min(first + batch, n))
-            if isinstance(collection, Tensor):
-                yield list(numbers), collection[numbers.start : numbers.stop]
-            elif found := [pair for pair in each(load, numbers) if pair is not None]:
-                yield [i for i, _ in found], _stacked([image for _, image in found])
-            walked.update(len(numbers))
+    with ThreadPoolExecutor(threads) as pool:
+        read_all = pool.map if isinstance(collection, _Files) else map  # a dataset may not bear several threads
+        found = [pair for pair in read_all(load, part) if pair is not None]
+    numbers = [i for i, _ in found]
+    return numbers, function(_stacked([image for _, image in found])) if found else None, sorted(left_out)
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:
@@ -393,7 +474,7 @@ def _tensor(image: Any, size: int | None) -> Tensor:
 
 def _planes(array: np.ndarray) -> Tensor:
     """Bytes, or floats in [0, 1], (h, w, 3), as float32 (3, h, w)."""
-    values = array.astype(np.float32)
+    values = array.transpose(2, 0, 1).astype(np.float32, order="C")
     if array.dtype == np.uint8:
         values /= 255
-    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(values)

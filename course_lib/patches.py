@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.attribution import gradient
-from course_lib.data import Images, batches, count, pick
-from course_lib.embedding.codes import as_taken, check_precision
+from course_lib.data import Images, count, map_batches, pick
+from course_lib.embedding.codes import as_taken, check_precision, check_sendable
 from course_lib.errors import require
 from course_lib.inputs import Label, check_range, whole
 from course_lib.taps import ReceptiveField, Taps, receptive_field
@@ -42,6 +44,7 @@ def top_patches(
     size: int | None = None,
     batch: int = 16,
     skip_broken: bool = False,
+    scheduler: str | None = None,
     progress: bool = True,
 ) -> TopPatches:
     """For every channel of a layer, the k images with the largest activation, and where in them.
@@ -58,6 +61,8 @@ def top_patches(
         size: Side to which files are resized, by default the network's image_size, or 224.
         batch: Number of images that run at a time.
         skip_broken: Leave out files that cannot be read, with a warning.
+        scheduler: Address of the scheduler of a Dask cluster that shares the work, as in `embedding.codes`; the patches
+            are those of this machine.
         progress: Whether a run that lasts shows a bar.
 
     Returns:
@@ -65,9 +70,10 @@ def top_patches(
 
     Raises:
         TypeError: `net` is no module; `images` are of a type that cannot be walked, or a tensor in another dtype than
-            the network's (files and datasets are brought to it).
+            the network's (files and datasets are brought to it); a network or a Dataset that cannot be sent.
         ValueError: An unknown layer, one whose output is neither a row nor a map for each channel, or not finite; k out
-            of range; a broken file; images that the network cannot take, or of several sizes.
+            of range; a broken file; images that the network cannot take, or of several sizes; no cluster at that
+            address.
 
     Source: Zeiler and Fergus 2014. Deviation: none.
 
@@ -81,24 +87,34 @@ def top_patches(
     require(isinstance(k, int) and 1 <= k <= n, f"k must be from 1 to the number of images, {n}, got {k}")
     taps = Taps(net, layer)
     check_precision(taps.net, images)
+    if scheduler is not None:
+        check_sendable(taps.net)
     side = size or getattr(taps.net, "image_size", 224)
     best: tuple[Tensor, ...] = ()  # values, positions, numbers of images, each (k, channels)
     sizes: set[tuple[int, ...]] = set()
+    options: dict[str, Any] = {"skip_broken": skip_broken, "scheduler": scheduler, "progress": progress}
     with torch.inference_mode(False), torch.no_grad():
-        for numbers, x in batches(images, side, batch, skip_broken=skip_broken, progress=progress):
-            maps = _maps(taps, as_taken(taps.net, x))
-            values, positions = (found[..., 0, 0] for found in F.adaptive_max_pool2d(maps, 1, return_indices=True))
-            found = values, positions, torch.tensor(numbers, device=maps.device)[:, None].expand_as(positions)  # (b, c)
+        for numbers, maxima in map_batches(partial(_maxima, taps), images, side, batch, **options):
+            values, positions, shape = maxima
+            found = values, positions, torch.tensor(numbers)[:, None].expand_as(positions)
             best = _best(k, [torch.cat(pair) for pair in zip(best, found, strict=True)] if best else found)
-            sizes.add((*x.shape[2:], *maps.shape[2:]))
+            sizes.add(shape)
         readable = len(best[0]) if best else 0
         require(readable == k, f"only {readable} images could be read, and k is {k}")
         require(len(sizes) == 1, "the images differ in size from batch to batch; give one size")
-        values, positions, index = (table.mT.cpu() for table in best)
+        values, positions, index = (table.mT for table in best)
         require(bool(values.isfinite().all()), f"layer {layer!r} outputs values that are not finite")
         height, width, _, across = sizes.pop()
         field = receptive_field(taps.net, layer, (height, width))
         return TopPatches(values, index, _boxes(field, positions, across, (height, width)))
+
+
+@torch.no_grad()
+def _maxima(taps: Taps, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """The largest activation of each channel in each image and its position, (b, c), and the sizes of x and maps."""
+    maps = _maps(taps, as_taken(taps.net, x))
+    values, positions = (found[..., 0, 0].cpu() for found in F.adaptive_max_pool2d(maps, 1, return_indices=True))
+    return values, positions, (*x.shape[2:], *maps.shape[2:])
 
 
 def _maps(taps: Taps, x: Tensor) -> Tensor:

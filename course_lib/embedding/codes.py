@@ -1,19 +1,20 @@
 """Codes of any number of images."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course_lib.data import Images, batches, count
+from course_lib import scale
+from course_lib.data import Images, count, map_batches
 from course_lib.embedding.table import BLOCK
 from course_lib.errors import require
 from course_lib.inputs import check_alike, check_batch, device_of, dtype_of, plain
 from course_lib.taps import Taps
 
-__all__ = ["as_taken", "check_precision", "codes"]
+__all__ = ["as_taken", "check_precision", "check_sendable", "codes"]
 
 
 def codes(
@@ -25,6 +26,7 @@ def codes(
     batch: int = 16,
     out: str | Path | None = None,
     skip_broken: bool = False,
+    scheduler: str | None = None,
     progress: bool = True,
 ) -> Tensor:
     """What a layer outputs for each image, flattened: its code.
@@ -41,6 +43,9 @@ def codes(
             computed, and must agree with what the file holds.
         skip_broken: Leave out files that cannot be read, with a warning; their rows are NaN, so that row i stays
             file i.
+        scheduler: Address of the scheduler of a Dask cluster that shares the work, "tcp://host:8786". Its workers see
+            files under the same paths; a tensor or a Dataset is sent to them, as the network is. The codes are those of
+            this machine, bit for bit, where the workers' processors are of its kind.
         progress: Whether a run that lasts shows a bar.
 
     Returns:
@@ -48,9 +53,9 @@ def codes(
 
     Raises:
         TypeError: `net` is no module; `images` are of a type that cannot be walked, or a tensor in another dtype than
-            the network's (files and datasets are brought to it).
+            the network's (files and datasets are brought to it); a network or a Dataset that cannot be sent.
         ValueError: An unknown layer, a broken file, images that the network cannot take, an output that is not one code
-            an image or not finite, or an `out` that holds other codes.
+            an image or not finite, an `out` that holds other codes, or no cluster at that address.
 
     Example:
         >>> from course_lib import models, world
@@ -59,15 +64,19 @@ def codes(
     """
     taps = Taps(net, layer)
     check_precision(taps.net, images)
-    options: dict[str, Any] = {
-        "size": size or getattr(taps.net, "image_size", 224),
-        "batch": batch,
-        "skip_broken": skip_broken,
-    }
+    if scheduler is not None:
+        check_sendable(taps.net)
+    walk = partial(
+        map_batches,
+        partial(_codes, taps),
+        images,
+        size or getattr(taps.net, "image_size", 224),
+        batch,
+        skip_broken=skip_broken,
+    )
     with torch.inference_mode(False), torch.no_grad():
         n = count(images)
-        walk = ((rows, _codes(taps, x)) for rows, x in batches(images, **options, progress=False))
-        rows, first = next(walk, ([], None))
+        rows, first = next(walk(progress=False), ([], None))
         if first is None:
             raise ValueError("no image could be read")
         table = torch.full((n, first.shape[1]), torch.nan) if out is None else _file(Path(out), n, first.shape[1])
@@ -78,11 +87,12 @@ def codes(
         )
         table[rows] = first
 
-        for rows, x in batches(images, **options, start=_unfinished(table), progress=progress):
-            table[rows] = _codes(taps, x)
+        for rows, found in walk(start=_unfinished(table, batch), scheduler=scheduler, progress=progress):
+            table[rows] = found
     return table
 
 
+@torch.no_grad()
 def _codes(taps: Taps, x: Tensor) -> Tensor:
     """The codes of one batch, (b, d)."""
     (layer,) = taps.layers
@@ -104,6 +114,29 @@ def check_precision(net: nn.Module, images: Images) -> None:
         check_alike(net, images[:0].to(device_of(net)))
 
 
+def check_sendable(net: nn.Module) -> None:
+    """Raise unless a network can be sent to workers and computes there what it computes here.
+
+    Args:
+        net: Any network.
+
+    Raises:
+        TypeError: It cannot be pickled.
+        ValueError: It carries hooks, which would run elsewhere, or autocast is on, of which workers know nothing.
+    """
+    for name, module in net.named_modules():
+        require(
+            not (module._forward_hooks or module._forward_pre_hooks),
+            f"layer {name!r} of the network carries a hook, which would run on the workers and not here; remove it, or "
+            "leave scheduler out",
+        )
+    require(
+        not torch.is_autocast_enabled(device_of(net).type),
+        "autocast is on here and not on the workers; turn it off, or leave scheduler out",
+    )
+    scale.check_sendable("the network", net, "take out what cannot be pickled")
+
+
 def as_taken(net: nn.Module, x: Tensor) -> Tensor:
     """Images as a network takes them: on its device and in its dtype, without a history.
 
@@ -121,12 +154,16 @@ def as_taken(net: nn.Module, x: Tensor) -> Tensor:
     return x
 
 
-def _unfinished(table: Tensor) -> int:
-    """The first row that holds a NaN, or the number of rows; by blocks, as the table may be larger than memory."""
+def _unfinished(table: Tensor, batch: int) -> int:
+    """The first row of the first batch that holds a NaN, or the number of rows.
+
+    It goes by blocks, as the table may be larger than memory; and a run that was interrupted goes on with the batches
+    of one that was not, since the last bits of a code depend on its batch.
+    """
     for start in range(0, len(table), BLOCK):
         unfinished = table[start : start + BLOCK].isnan().any(1).nonzero()
         if len(unfinished):
-            return start + int(unfinished[0])
+            return (start + int(unfinished[0])) // batch * batch
     return len(table)
 
 

@@ -11,8 +11,7 @@ import os
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ import joblib
 import torch
 from tqdm.auto import tqdm
 
+from course_lib import scale
 from course_lib.errors import require
 from course_lib.grading import child, compare, plain, sandbox
 from course_lib.grading import question as questions
@@ -477,7 +477,8 @@ def grade(
 
     Raises:
         NoSandbox: There is no working sandbox; says what to install or to change.
-        ValueError: No submissions, no known assignment, or a folder of another assignment's grades.
+        ValueError: No submissions, no known assignment, a folder of another assignment's grades, or no cluster at
+            that address.
     """
     sandbox.probe()
     submissions = {one.slug: one for one in tqdm(collect(path), desc="reading", unit="submission", leave=False)}
@@ -496,7 +497,11 @@ def grade(
                 todo.setdefault(slug, {})[asked.name] = cells
             else:
                 results[slug][asked.name] = stored
-    with _cluster(scheduler, jobs) as parallel, tqdm(total=len(submissions), unit="submission") as bar:
+    # Threads are enough here: the work is in the sandboxes.
+    with (
+        scale.parallel(scheduler, jobs=jobs, ordered=False) as parallel,
+        tqdm(total=len(submissions), unit="submission") as bar,
+    ):
         bar.update(len(submissions) - len(todo))
         tasks = (joblib.delayed(work)(slug, run.assignment.key, cells, run.seed) for slug, cells in todo.items())
         for slug, found in parallel(tasks) if todo else ():
@@ -506,27 +511,3 @@ def grade(
             bar.update()
     order = [asked.name for asked in run.assignment.questions]
     return run, submissions, {slug: [results[slug][name] for name in order] for slug in sorted(results)}
-
-
-class _cluster(AbstractContextManager["joblib.Parallel"]):
-    """joblib on this machine's cores, or on a Dask cluster. Threads are enough here: the work is in the sandboxes."""
-
-    def __init__(self, scheduler: str | None, jobs: int | None):
-        self.client: AbstractContextManager[Any] = nullcontext()
-        if scheduler:
-            from distributed import Client
-
-            connect: Callable[[str], AbstractContextManager[Any]] = Client
-            self.client = connect(scheduler)
-        self.backend = "dask" if scheduler else "threading"
-        self.jobs = -1 if scheduler or jobs is None else jobs
-
-    def __enter__(self) -> "joblib.Parallel":
-        self.client.__enter__()
-        self.config = joblib.parallel_config(backend=self.backend, n_jobs=self.jobs)
-        self.config.__enter__()
-        return joblib.Parallel(return_as="generator_unordered", batch_size=1)
-
-    def __exit__(self, *error: Any) -> None:
-        self.config.__exit__(*error)
-        self.client.__exit__(*error)
