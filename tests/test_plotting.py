@@ -388,3 +388,117 @@ def test_maps_on_a_shared_scale_keep_their_order():
     apart, shared = plotting.heat(maps).mean((1, 2, 3)), plotting.heat(maps, shared=True).mean((1, 2, 3))
     assert torch.isclose(apart[0], apart[1]) and torch.isclose(shared[1], apart[1])
     assert shared[0] < 0.5 * shared[1]
+
+
+# ---------------------------------------------------------------- images that move
+
+
+def film(frames, **options):
+    """The frames of the animation on the page, as arrays in [0, 1], with the milliseconds of each; and its tags."""
+    tags = Tags(plotting.animation(frames, "a square moves", **options)._repr_html_())
+    assert tags.open == []
+    (tag,) = [attributes for name, attributes in tags.found if name == "img"]
+    kind, data = tag["src"].split(",")
+    assert kind == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as opened:
+        shown = []
+        for i in range(opened.n_frames):
+            opened.seek(i)
+            shown.append((np.asarray(opened.convert("RGB")) / 255.0, opened.info["duration"]))
+    return shown, tags.found
+
+
+def moving(n=3, size=40):
+    """A white square on black, further right in each frame."""
+    frames = torch.zeros(n, 3, size, size)
+    for i in range(n):
+        frames[i, :, 8:24, 8 * i : 8 * i + 16] = 1
+    return frames
+
+
+def test_an_animation_holds_its_frames_and_rests_on_the_last():
+    frames = moving()
+    shown, tags = film(frames, rate=10, width=40)
+    assert [duration for _, duration in shown] == [100, 100, 1100]
+    for (got, _), expected in zip(shown, frames, strict=True):
+        assert np.abs(got - expected.permute(1, 2, 0).numpy()).mean() < 0.03
+    (tag,) = [attributes for name, attributes in tags if name == "img"]
+    assert (tag["alt"], tag["width"], tag["height"]) == ("a square moves", "40", "40")
+
+
+def test_an_animation_can_be_paused_without_a_script_and_from_the_keyboard():
+    _, tags = film(moving())
+    names = [tag for tag, _ in tags]
+    assert "script" not in names and names.index("label") < names.index("input")
+    assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
+    assert not any("http" in (value or "") for _, attributes in tags for value in attributes.values())
+
+
+def test_small_images_are_enlarged_by_a_whole_factor_that_fits():
+    frames = moving(size=40)
+    for width, factor in ((500, 12), (80, 2), (79, 1), (20, 1)):
+        got = plotting.animation(frames, "a square moves", width=width).frames
+        assert torch.equal(got, frames.repeat_interleave(factor, 2).repeat_interleave(factor, 3))
+    assert plotting.animation(frames[:, :1] > 0.5, "a mask").frames.shape == (3, 3, 480, 480)
+
+
+def points(n=40, count=300):
+    """Charts of points that gather, as of t-SNE."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(count, 2, generator=generator)
+    end = start / 3 + 3 * torch.randn(6, 2, generator=generator).repeat(count // 6, 1)
+
+    def chart(t):
+        def draw(ax):
+            ax.scatter(*(start + t * (end - start)).T, s=9, c=torch.arange(count) % 6, cmap="tab10")
+            ax.set(xlim=(-12, 12), ylim=(-12, 12), title=f"t = {t:.2f}")
+
+        return plotting.chart(draw, width=5, height=4)
+
+    return [chart(i / (n - 1)) for i in range(n)]
+
+
+def test_forty_charts_are_small_enough_for_a_page():
+    animation = plotting.animation(points(), "points gather in six groups")
+    assert animation.frames.shape[0] == 40 and animation.frames.shape[3] == 500
+    assert len(animation._repr_html_()) <= 400_000
+
+
+def test_only_what_changes_moves_in_an_animation_of_figures():
+    a, b = plotting.animation([*points(2)], "points gather").frames
+    changed = (a - b).abs().amax(0) > 0.2  # (h, w)
+    left_spine = (a.mean(0) < 0.9).float().mean(0)[:60].argmax()
+    assert changed.any() and not changed[:, left_spine - 2 : left_spine + 3].any()
+    figures = [chart.figure for chart in points(2)]
+    assert torch.equal(plotting.animation(figures, "points gather").frames[0], a)
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.gif", "GIF"), ("a.WEBP", "WEBP")])
+def test_an_animation_is_saved(tmp_path, name, form):
+    plotting.animation(moving(), "a square moves", width=40).save(tmp_path / name)
+    with Image.open(tmp_path / name) as opened:
+        assert (opened.format, opened.n_frames, opened.size) == (form, 3, (40, 40))
+        assert opened.info["loop"] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: plotting.animation(torch.rand(1, 3, 8, 8), "one"), ValueError, "at least two frames, got 1"),
+        (lambda: plotting.animation(moving(), " "), ValueError, "an animation needs an alt"),
+        (lambda: plotting.animation(moving(), "a", rate=0), ValueError, "rate must be positive, got 0"),
+        (lambda: plotting.animation(moving(), "a", width=0), ValueError, "width must be at least 1, got 0"),
+        (lambda: plotting.animation(moving(), "a", width=1.5), TypeError, "width is a whole number, got 1.5"),
+        (lambda: plotting.animation([], "a"), ValueError, "at least two frames, got 0"),
+        (lambda: plotting.animation(["a", "b"], "a"), TypeError, "a tensor of images or a list of figures, got str"),
+        (lambda: plotting.animation(moving(), "a").save("a.mp4"), ValueError, "no format of an animation 'mp4'"),
+        (
+            lambda: plotting.animation([plotting.chart(id), plotting.chart(id, width=3)], "a"),
+            ValueError,
+            r"the figures of an animation have one size, in inches; got \[\(3.0, 3.6\), \(7.0, 3.6\)\]",
+        ),
+    ],
+)
+def test_what_is_no_animation_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
