@@ -34,6 +34,7 @@ and its four places are modules. An import only ever points to a lower layer.
 | 1 | `measure` | how true a map is, what a unit or a filter holds, how alike two images, how sure a number |
 | 1 | `data` | photographs that come with the dependencies, folders of images, walks through any number |
 | 1 | `plotting` | figures |
+| 1 | `tables` | tables of results: HTML that fits a phone, and the same as text |
 | 0 | `inputs` | the front door: networks, labels, images, maps, brought into one form or refused by name |
 | 0 | `noise` | noise whose amplitude falls with its frequency, as that of natural images does |
 | 0 | `scale` | independent pieces of work: on this machine, or on the workers of a Dask cluster |
