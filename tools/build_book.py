@@ -1,8 +1,9 @@
 """Render the book from the notebooks' stored outputs into `_build/html`, self-contained.
 
-A page needs MathJax, and pages with widgets need require.js and the widget manager. They are not ours to
-publish, so they are fetched from npm into `vendor/`, pinned and checked. Without npm the pages load them from
-their usual addresses. With them comes axe-core, which only tests/test_site.py needs.
+A page needs MathJax and its typefaces, and pages with widgets need require.js and the widget manager. They are not
+ours to publish, so they are fetched from npm into `vendor/`, pinned and checked. Without npm the pages load the scripts
+from their usual addresses, and use the reader's own typefaces. With them comes axe-core, which only tests/test_site.py
+needs.
 """
 
 import base64
@@ -47,6 +48,35 @@ PACKAGES = {
         | {
             f"dist/{name}.woff2": f"root/@jupyter-widgets/html-manager/dist/{name}.woff2"
             for name in ("1551f4f60c37af51121f", "7a3337626410ca2f4071", "d878b0a6a1144760244f")
+        },
+    ),
+    # The pages' typefaces (book/static/course.css); without them the reader's own serif and sans stand in.
+    "@fontsource-variable/source-serif-4@5.3.1": (
+        "4Rtay22SC4lMvw11r/+9kxANB6P3M0X8s1NudBC2v0J1KU2y3DcMoNcT3lBoZ/CqLirzf+StlO6UlJilyrvaUg==",
+        {"LICENSE": "static/fonts/source-serif-4-LICENSE"}
+        | {
+            f"files/source-serif-4-{script}-wght-{style}.woff2": f"static/fonts/serif-{script}-{style}.woff2"
+            for script, style in (
+                ("latin", "normal"),
+                ("latin", "italic"),
+                ("latin-ext", "normal"),
+                ("greek", "normal"),
+            )
+        },
+    ),
+    "@fontsource-variable/source-sans-3@5.3.1": (
+        "u0p5Z/PM2e1uxYOMiodLM6NVzxHwULcB6Oi7QSr2WU/sdoLBFP/BeOZ3YYHeJ6rHsjPZA1nZweZVaV7sf2MAyQ==",
+        {"LICENSE": "static/fonts/source-sans-3-LICENSE"}
+        | {
+            f"files/source-sans-3-latin-wght-{style}.woff2": f"static/fonts/sans-latin-{style}.woff2"
+            for style in ("normal", "italic")
+        },
+    ),
+    "@fontsource-variable/source-code-pro@5.3.1": (
+        "N0nZDizh8CQ19+AHHA8Ssb1i/aQf4N2lpRl3qZVH4/9f1yNgWzTkBFpc26v+QQr2hm4By4aiv597BCoEg2SDQg==",
+        {
+            "LICENSE": "static/fonts/source-code-pro-LICENSE",
+            "files/source-code-pro-latin-wght-normal.woff2": "static/fonts/code-latin-normal.woff2",
         },
     ),
     "axe-core@4.14.0": (  # not published: tests/test_site.py looks for barriers with it
