@@ -5,6 +5,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,7 +14,10 @@ CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 URL: str = CONFIG["repository"]["url"]
 BRANCH: str = CONFIG["repository"]["branch"]
 BOOK: str = CONFIG["repository"]["path_to_book"]
-VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION: str = PROJECT["version"]
+NETWORKS: list[str] = PROJECT["optional-dependencies"]["networks"]
+STAMPS = "tuxpaint-stamps-default"
 
 
 def notebooks() -> list[Path]:
@@ -21,18 +25,25 @@ def notebooks() -> list[Path]:
     return sorted((ROOT / BOOK).glob("*.ipynb"))
 
 
-def first_cell() -> str:
-    """The first code cell of every notebook.
+def first_cell(*, cutouts: bool = False) -> str:
+    """The first code cell of a notebook; with the photographed cut-outs, if the notebook shows them.
 
-    `--no-deps`, and pinned to a tag: Colab has everything but openTSNE, and replacing any of it forces a restart.
+    `--no-deps`, and pinned to a tag: Colab has everything but these, and replacing any of it forces a restart.
     """
-    return (
-        "# In Colab this installs the course's package; elsewhere it does nothing.\n"
-        "import sys\n"
-        "\n"
-        'if "google.colab" in sys.modules:\n'
-        f'    %pip install --quiet --no-deps openTSNE "course-lib @ git+{URL}@v{VERSION}"'
-    )
+    lines = [
+        "# In Colab this installs what the course needs; elsewhere it does nothing.",
+        "import sys",
+        "",
+        'if "google.colab" in sys.modules:',
+        f'    %pip install --quiet --no-deps openTSNE {" ".join(NETWORKS)} "course-lib @ git+{URL}@v{VERSION}"',
+        *[f"    !apt-get install -qq {STAMPS} > /dev/null"] * cutouts,
+    ]
+    return "\n".join(lines)
+
+
+def shows_cutouts(notebook: Any) -> bool:
+    """Whether cells of a notebook need the photographed cut-outs."""
+    return any("cutouts" in cell["metadata"].get("tags", []) for cell in notebook["cells"])
 
 
 def colab_link(notebook: str) -> str:

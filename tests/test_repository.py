@@ -76,7 +76,7 @@ class TestNotebook:
 
     def test_first_code_cell_installs_the_package_in_colab(self, book):
         first = code_cells(book)[0]
-        assert first.source == repository.first_cell()
+        assert first.source == repository.first_cell(cutouts=repository.shows_cutouts(book))
         assert "remove-cell" in first.metadata.get("tags", [])
 
     def test_every_code_cell_was_executed_in_order(self, book):

@@ -68,7 +68,7 @@ def execute(path: Path) -> int:
     """Run one notebook; the number of cells that kept their stored outputs."""
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
-    code[0].source = repository.first_cell()
+    code[0].source = repository.first_cell(cutouts=repository.shows_cutouts(book))
     code[0].metadata["tags"] = ["remove-cell"]
 
     kept = [cell for cell in code if needs.lacking(cell)]
