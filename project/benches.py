@@ -9,7 +9,16 @@ from typing import NamedTuple
 from project.repository import ROOT
 
 RESULTS = ROOT / "bench" / "results.json"
-BENCHES = ("attribution", "deepdream", "inversion", "looking", "minimize", "texture", "grading")  # the longest last
+BENCHES = (
+    "attribution",
+    "deepdream",
+    "inversion",
+    "looking",
+    "minimize",
+    "networks",
+    "texture",
+    "grading",
+)  # the longest last
 
 
 class Row(NamedTuple):
