@@ -1,5 +1,6 @@
 """Independent pieces of work: on this machine, or on the workers of a Dask cluster."""
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,11 +47,16 @@ def each(
     if scheduler is None:
         yield from map(function, pieces)
         return
-    shared = _Shared(function, torch.get_num_threads())
+    shared = _Shared(_pickled(function), torch.get_num_threads())
     with parallel(scheduler, shared) as pool:
         some = AHEAD * pool.n_jobs
         for first in range(0, len(pieces), some):
-            yield from pool(joblib.delayed(_compute)(shared, piece) for piece in pieces[first : first + some])
+            try:
+                yield from pool(joblib.delayed(_compute)(shared, piece) for piece in pieces[first : first + some])
+            except _dask().CancelledError as error:  # Dask's word for work whose every copy is lost
+                raise RuntimeError(
+                    f"all workers of {scheduler!r} went at once; call again when some are back"
+                ) from error
 
 
 @contextmanager
@@ -90,22 +96,25 @@ def check_sendable(what: str, value: object, instead: str) -> None:
         value: What is to be sent.
         instead: What the user may do instead.
     """
-    from distributed.protocol import pickle
-
-    dask_pickle: Any = pickle
     try:
-        dask_pickle.dumps(value)
+        _pickled(value)
     except Exception as error:  # what an object raises that does not want to be pickled has no common class
         raise TypeError(
             f"{what} ({type(value).__name__}) cannot be sent to the workers: {error}; {instead}, or leave scheduler out"
         ) from error
 
 
-class _Shared:
-    """A function on its way to the workers, each of which keeps one."""
+def _pickled(value: object) -> bytes:
+    """A class of a notebook goes along."""
+    pickled: bytes = _dask().protocol.pickle.dumps(value)
+    return pickled
 
-    def __init__(self, function: Callable[[Any], Any], threads: int):
-        self.function, self.threads = function, threads
+
+class _Shared:
+    """A function on its way to the workers, each of which keeps one: pickled, as it may change while it works."""
+
+    def __init__(self, pickled: bytes, threads: int):
+        self.pickled, self.threads = pickled, threads
 
     def __call__(self, piece: Any) -> Any:
         with self.room:
@@ -113,14 +122,20 @@ class _Shared:
             return self.function(piece)
 
     @cached_property
+    def function(self) -> Callable[[Any], Any]:
+        try:
+            return pickle.loads(self.pickled)  # type: ignore[no-any-return]
+        except ImportError as error:
+            error.add_note("on a worker of the cluster, which needs this package, and the module of the network")
+            raise
+
+    @cached_property
     def room(self) -> Semaphore:
         """So many pieces at a time that each of their threads has a core of those that the worker was given."""
-        from distributed import get_worker
-
-        return Semaphore(max(1, get_worker().state.nthreads // self.threads))
+        return Semaphore(max(1, _dask().get_worker().state.nthreads // self.threads))
 
     def __reduce__(self) -> tuple[Any, ...]:  # from one worker to another, too
-        return _Shared, (self.function, self.threads)
+        return _Shared, (self.pickled, self.threads)
 
     def __dask_tokenize__(self) -> str:
         return uuid4().hex  # by its content, Dask would take it for that of an earlier call, which it may be forgetting
@@ -130,15 +145,19 @@ def _compute(shared: _Shared, piece: Any) -> Any:
     return shared(piece)
 
 
+def _dask() -> Any:
+    try:
+        import distributed
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("a scheduler needs Dask: pip install distributed") from error
+    return distributed
+
+
 def _client(scheduler: str) -> Any:
     """A connection to a scheduler that has a worker."""
     if not isinstance(scheduler, str):
         raise TypeError(f'scheduler is an address, such as "tcp://host:8786", got {type(scheduler).__name__}')
-    try:
-        import distributed
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"scheduler={scheduler!r} needs Dask: pip install distributed") from error
-    dask: Any = distributed
+    dask = _dask()
     try:
         dask.comm.get_address_host_port(scheduler)  # what is no address would leave a half-made client behind
         client = dask.Client(scheduler, timeout=WAIT, set_as_default=False)

@@ -1,5 +1,6 @@
 """The same work on this machine and on a real cluster of two worker processes."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import distributed
 import numpy as np
@@ -17,7 +19,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from course_lib import data, scale
+from course_lib import data, progress, scale
 from course_lib.embedding import codes
 from course_lib.patches import top_patches
 
@@ -160,6 +162,19 @@ def scale_order(address):
     return list(scale.each(partial(later, 8), range(8), scheduler=address))
 
 
+def test_no_more_is_handed_out_than_may_wait(address, tmp_path):
+    results = scale.each(partial(noted, tmp_path), range(200), scheduler=address)
+    assert next(results) == 0
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= 2 * scale.AHEAD
+    assert list(results) == list(range(1, 200))
+
+
+def noted(folder, i):
+    (folder / str(i)).touch()
+    return i
+
+
 def later(n, i):
     time.sleep(0.02 * (n - i))
     return i
@@ -181,11 +196,25 @@ def test_a_trained_network_gives_the_same_bits_whatever_the_number_of_threads(ad
     assert same(patches(scheduler=address), patches())
 
 
-def killed_half_way(cluster, notes, victim):
-    """Kills a worker with -9 once it has done three batches."""
+def test_the_threads_of_the_pieces_share_the_cores_of_a_worker(monkeypatch):
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(state=SimpleNamespace(nthreads=8)))
+    for threads, pieces in ((1, 8), (3, 2), (16, 1)):
+        room = scale._Shared(b"", threads).room
+        assert sum(room.acquire(blocking=False) for _ in range(20)) == pieces
+
+
+def test_the_bar_moves_with_the_results(address, images, notes, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "DELAY", 0)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    codes(Mixing(notes, seconds=0.1), "", images, batch=BATCH, scheduler=address)
+    assert "/58" in capsys.readouterr().err
+
+
+def killed_half_way(notes, victim, after=3):
+    """Kills a worker with -9 once it has done some batches."""
 
     def kill():
-        while who(notes).count(victim) < 3:
+        while who(notes).count(victim) < after:
             time.sleep(0.005)
         os.kill(victim, signal.SIGKILL)
 
@@ -203,7 +232,7 @@ def victim(cluster):
 
 def test_a_worker_killed_half_way_loses_no_code(cluster, victim, folder, notes, tmp_path):
     expected = codes(Mixing(tmp_path), "", folder, batch=1, progress=False)
-    killer = killed_half_way(cluster, notes, victim)
+    killer = killed_half_way(notes, victim)
     found = codes(
         Mixing(notes, seconds=0.05),
         "",
@@ -220,13 +249,29 @@ def test_a_worker_killed_half_way_loses_no_code(cluster, victim, folder, notes, 
 
 def test_a_worker_killed_half_way_loses_no_patch(cluster, victim, folder, notes, tmp_path):
     expected = top_patches(Whole(tmp_path), "", folder, 9, batch=1, progress=False)
-    killer = killed_half_way(cluster, notes, victim)
+    killer = killed_half_way(notes, victim)
     found = top_patches(
         Whole(notes, seconds=0.05), "", folder, 9, batch=1, scheduler=cluster.scheduler_address, progress=False
     )
     killer.join()
     assert same(found, expected)
     assert 3 <= who(notes).count(victim) < 20
+
+
+def test_where_all_workers_go_at_once_the_same_call_goes_on(cluster, address, images, notes, tmp_path):
+    run = partial(codes, Mixing(notes, seconds=0.1), "", images, batch=BATCH, out=tmp_path / "codes.npy")
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        workers = list(client.run(os.getpid).values())
+    killers = [killed_half_way(notes, worker, after=2) for worker in workers]
+    with pytest.raises(RuntimeError, match="all workers of .* went at once; call again when some are back"):
+        run(scheduler=address, progress=False)
+    for killer in killers:
+        killer.join()
+    before = len(who(notes))
+    found = run(scheduler=address, progress=False)
+    assert len(who(notes)) - before < 15
+    assert torch.equal(found, codes(Mixing(tmp_path), "", images, batch=BATCH, progress=False))
 
 
 PROGRAM = """
@@ -306,6 +351,16 @@ def test_a_cluster_without_workers_is_refused(images, notes, monkeypatch):
         pytest.raises(ValueError, match="has no worker: start one, `dask worker tcp://"),
     ):
         top_patches(Mixing(notes), "", images, 3, scheduler=empty.scheduler_address, progress=False)
+
+
+def test_a_network_whose_module_the_workers_lack_is_named(address, images, tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("from torch import nn\n\n\nclass Mine(nn.Conv2d):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    net = importlib.import_module("only_here").Mine(3, 4, 3)
+    with pytest.raises(
+        ModuleNotFoundError, match="No module named 'only_here'\non a worker of the cluster, which needs"
+    ):
+        codes(net, "", images, scheduler=address, progress=False)
 
 
 class Locked(Mixing):
