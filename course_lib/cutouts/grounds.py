@@ -105,7 +105,7 @@ def _out_of_focus(stage: Image.Image, blur: float) -> Image.Image:
 def _wood() -> Image.Image:
     """The table of the cup of coffee, turned so that its grain lies across."""
     turned = _photograph("coffee", (430, 180, 600, 400)).rotate(-43, Image.Resampling.BICUBIC)
-    return _muted(turned.crop((84, 70, 160, 166)).resize((190, 240), Image.Resampling.LANCZOS), 0.75)
+    return _muted(turned.crop((76, 82, 162, 146)).resize((215, 160), Image.Resampling.LANCZOS), 0.75)
 
 
 def _brick() -> Image.Image:

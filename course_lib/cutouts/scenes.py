@@ -277,7 +277,7 @@ def _on_canvas(cutout: Image.Image, left: int, top: int, size: int, angle: float
     canvas.paste(cutout, (left, top))
     soft = canvas.convert("RGBa").filter(ImageFilter.GaussianBlur(0.5)).convert("RGBA")
     pixels = np.asarray(soft, dtype=np.float32) / 255
-    opacity = ((pixels[..., 3] - 0.12) / 0.78).clip(0, 1)
+    opacity = ((pixels[..., 3] - 0.2) / 0.7).clip(0, 1)
     box = (left, top, left + cutout.width, top + cutout.height)
     return _Layer(pixels[..., :3], opacity, box, angle, mirrored)
 
