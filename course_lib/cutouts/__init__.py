@@ -3,11 +3,12 @@
 A photographed world where the truth is known: the class of the object, its exact mask, and every choice.
 """
 
-from course_lib.cutouts.collection import PACKAGE, Collection, available, collection, read_table, recognised
+from course_lib.cutouts.collection import CREDIT, PACKAGE, Collection, available, collection, read_table, recognised
 from course_lib.cutouts.grounds import GROUNDS
 from course_lib.cutouts.scenes import Scenes, compose
 
 __all__ = [
+    "CREDIT",
     "GROUNDS",
     "PACKAGE",
     "Collection",
