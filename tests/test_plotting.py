@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 from html.parser import HTMLParser
 
 import matplotlib
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from course_lib import measure, plotting
+from course_lib import measure, plotting, world
 
 
 def shown(figure):
@@ -357,7 +358,8 @@ def test_a_zoomable_image_holds_all_of_it_and_says_what_it_is():
     (tag,) = [attributes for name, attributes in tags.found if name == "img"]
     assert tag["alt"] == alt
     kind, data = tag["src"].split(",")
-    assert kind == "data:image/jpeg;base64"
+    assert kind == "data:image/webp;base64"
+    assert (tag["width"], tag["height"]) == ("300", "40")
     with Image.open(io.BytesIO(base64.b64decode(data))) as opened:
         assert opened.size == (300, 40)
         assert np.abs(np.asarray(opened) / 255.0 - image[0].permute(1, 2, 0).numpy()).mean() < 0.02
@@ -373,6 +375,62 @@ def test_a_zoomable_image_opens_without_a_script_and_from_the_keyboard():
     assert ("input", {"type": "checkbox"}) in tags
     (window,) = [attributes for _, attributes in tags if attributes.get("class") == "window"]
     assert window["tabindex"] == "0" and window["aria-label"]
+
+
+GRID = torch.tensor([[2, -1], [0, 1]])
+
+
+def test_tiles_travel_with_the_image_and_say_their_names_without_a_script():
+    names, also = ['a "b" <c>', "fish", "cow"], ["", "鱼", "牛"]
+    near = torch.tensor([[1, 2], [0, 2], [1, 0]])
+    told = plotting.Tiles(GRID, names, also=also, neighbours=near)
+    html = plotting.Zoomable(plotting.mosaic(tiles(3), GRID), "three", tiles=told)._repr_html_()
+    found = Tags(html).found
+    (figure,) = [attributes for name, attributes in found if name == "figure"]
+    assert json.loads(figure["data-tiles"]) == {
+        "grid": GRID.tolist(),
+        "names": names,
+        "also": also,
+        "language": "zh",
+        "neighbours": near.tolist(),
+    }
+    assert [attributes.get("title") for name, attributes in found if name == "i"] == [
+        "cow 牛",
+        None,
+        names[0],
+        "fish 鱼",
+    ]
+    plain = Tags(plotting.Zoomable(torch.zeros(1, 3, 8, 8), "black")._repr_html_()).found
+    assert "i" not in [name for name, _ in plain] and "data-tiles" not in plain[0][1]
+
+
+def test_a_grid_of_256_scenes_fits_a_notebook():
+    """At a size and quality that one can look at closely."""
+    images = world.draw(32, seed=1, size=112).images.repeat(8, 1, 1, 1)
+    grid = torch.arange(256).view(16, 16)
+    near = grid.flatten()[:, None].expand(256, 8)
+    told = plotting.Tiles(grid, ["butterfly"] * 256, also=["蝴蝶"] * 256, neighbours=near)
+    html = plotting.Zoomable(plotting.mosaic(images, grid), "scenes", tiles=told)._repr_html_()
+    assert len(html.encode()) <= 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"grid": torch.tensor([0, 1])}, ValueError, r"a grid is \(rows, columns\), got \(2,\)"),
+        ({"grid": GRID.float()}, TypeError, "index of an image is a whole number"),
+        ({"names": ["a", "b"]}, ValueError, "no image 2 for the grid: they go from 0 to 1"),
+        ({"grid": GRID - 1}, ValueError, "no image -2 for the grid"),
+        ({"also": ["a"]}, ValueError, "1 names in another language for 3 in the first"),
+        ({"neighbours": torch.zeros(2, 2).long()}, ValueError, r"neighbours are \(3, k\), .*got \(2, 2\)"),
+        ({"neighbours": torch.full((3, 2), 3)}, ValueError, r"no image 3 for a neighbour: they go from 0 to 2"),
+        ({"neighbours": torch.full((3, 2), -1)}, ValueError, r"no image -1 for a neighbour"),
+        ({"neighbours": torch.zeros(3, 2)}, TypeError, "index of a neighbour is a whole number"),
+    ],
+)
+def test_tiles_that_do_not_fit_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        plotting.Tiles(**{"grid": GRID, "names": ["a", "b", "c"]} | options)
 
 
 @pytest.mark.parametrize(("name", "form"), [("a.png", "PNG"), ("a.PNG", "PNG"), ("a.jpg", "JPEG")])

@@ -1,9 +1,9 @@
 """Render the book from the notebooks' stored outputs into `_build/html`, self-contained.
 
-A page needs MathJax and its typefaces, and pages with widgets need require.js and the widget manager. They are not
-ours to publish, so they are fetched from npm into `vendor/`, pinned and checked. Without npm the pages load the scripts
-from their usual addresses, and use the reader's own typefaces. With them comes axe-core, which only tests/test_site.py
-needs.
+A page needs MathJax and its typefaces, pages with widgets need require.js and the widget manager, and a large picture
+is zoomed with OpenSeadragon. They are not ours to publish, so they are fetched from npm into `vendor/`, pinned and
+checked. Without npm the pages load the scripts from their usual addresses, but for OpenSeadragon (a large picture then
+only opens at full size), and use the reader's own typefaces. With them comes axe-core, which only the tests need.
 """
 
 import base64
@@ -24,6 +24,7 @@ from tools import benchmarks, lecture, live, reference
 
 VENDOR = ROOT / "vendor"
 OUTPUT = ROOT / "_build"
+WITHOUT = "the pages will load MathJax and the widget manager from the network, and large pictures will not zoom"
 
 # npm package and version -> (SHA-512 of its archive, {path in the archive: path below vendor/})
 PACKAGES = {
@@ -79,6 +80,13 @@ PACKAGES = {
             "files/source-code-pro-latin-wght-normal.woff2": "static/fonts/code-latin-normal.woff2",
         },
     ),
+    "openseadragon@6.1.1": (  # loaded by zoom.js, on pages that have a large picture
+        "g4iKe2q8B642SaBT3+x4ZF3/8b1TxPPydyjmtrOLgDrlYWMKd9ZXM+1Cb/xa9DVySkvs/7l6HR1nHKfD5F3Tsw==",
+        {
+            "build/openseadragon/openseadragon.min.js": "static/zoom/openseadragon.min.js",
+            "LICENSE.txt": "static/zoom/LICENSE.txt",
+        },
+    ),
     "axe-core@4.14.0": (  # not published: tests/test_site.py looks for barriers with it
         "9WTZxEjsZ7b13TH8JPmbV2z8CHbl80/2hm3XPEG4JgNdQLK81IBRXmSxHfMAOkSqQeRxT/0dwNDz2GOm3zzpcQ==",
         {"axe.min.js": "test/axe.min.js"},
@@ -114,14 +122,14 @@ def vendored() -> bool:
     if stamp.exists() and stamp.read_text() == pins:
         return True
     if not shutil.which("npm"):
-        print("No npm here: the pages will load MathJax and the widget manager from the network.")
+        print(f"No npm here: {WITHOUT}.")
         return False
     shutil.rmtree(VENDOR, ignore_errors=True)
     try:
         for package, (sha512, wanted) in PACKAGES.items():
             fetch(package, sha512, wanted, VENDOR)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        print(f"npm failed ({error}): the pages will load MathJax and the widget manager from the network.")
+        print(f"npm failed ({error}): {WITHOUT}.")
         return False
     stamp.write_text(pins)
     return True
@@ -161,6 +169,8 @@ def main() -> None:
     documented = os.environ | {"PYTHONPATH": str(ROOT)}  # the package of this folder, wherever another is installed
     if code := subprocess.run([jupyter_book, "build", ROOT / BOOK, *options], env=documented).returncode:
         sys.exit(code)
+    with (OUTPUT / "html" / "index.html").open("a") as index:  # leads to the first page; has no icon to ask for
+        index.write('<link rel="icon" href="data:,">\n')
     print(f"The book is built. Open {OUTPUT / 'html' / 'index.html'}")
 
 
