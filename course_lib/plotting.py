@@ -372,7 +372,7 @@ class Tiles:
     Attributes:
         grid: (rows, columns), as in `mosaic`: the index of the image at each cell, -1 for none.
         names: One for each image.
-        also: The same in another language, "" where there is none; nothing at all for one language.
+        also: The same in another language, None where there is none; nothing at all for one language.
         neighbours: (n, k) indices of the nearest images of each, nearest first; None for none. Those that the grid does
             not show are left out.
         language: Of `also`, as HTML has it: "zh" is Chinese.
@@ -384,7 +384,7 @@ class Tiles:
 
     grid: Tensor
     names: Sequence[str]
-    also: Sequence[str] = ()
+    also: Sequence[str | None] = ()
     neighbours: Tensor | None = None
     language: str = "zh"
 
@@ -406,8 +406,8 @@ class Tiles:
 
     def _titles(self) -> list[str]:
         """Of the cells, row by row."""
-        also = self.also or [""] * len(self.names)
-        both = [f"{name} {other}".strip() for name, other in zip(self.names, also, strict=True)]
+        also = self.also or [None] * len(self.names)
+        both = [f"{name} {other or ''}".strip() for name, other in zip(self.names, also, strict=True)]
         return [both[i] if i >= 0 else "" for i in self.grid.flatten().tolist()]
 
 

@@ -381,7 +381,7 @@ GRID = torch.tensor([[2, -1], [0, 1]])
 
 
 def test_tiles_travel_with_the_image_and_say_their_names_without_a_script():
-    names, also = ['a "b" <c>', "fish", "cow"], ["", "鱼", "牛"]
+    names, also = ['a "b" <c>', "fish", "cow"], [None, "鱼", "牛"]
     near = torch.tensor([[1, 2], [0, 2], [1, 0]])
     told = plotting.Tiles(GRID, names, also=also, neighbours=near)
     html = plotting.Zoomable(plotting.mosaic(tiles(3), GRID), "three", tiles=told)._repr_html_()
