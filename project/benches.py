@@ -16,6 +16,7 @@ BENCHES = (
     "looking",
     "minimize",
     "networks",
+    "scenes",
     "texture",
     "grading",
 )  # the longest last
