@@ -158,6 +158,10 @@ def test_on_a_phone_two_fingers_zoom_and_one_moves_the_page_until_then(opened, g
     scrolled = page.evaluate("scrollY")
     assert scrolled > 50 and seen(page, x, y)[0] == pytest.approx(1)
 
+    page.touchscreen.tap(*centre(page, 2, 3))
+    page.wait_for_selector(".told:visible")
+    assert told(page).startswith("tile 10 ") and page.evaluate("scrollY") == scrolled
+
     x, y = centre(page, 1.5, 1.5)
     _, before = seen(page, x, y)
     touch(page, *[[(x - 20 - 8 * step, y), (x + 20 + 8 * step, y)] for step in range(8)])
@@ -169,6 +173,10 @@ def test_on_a_phone_two_fingers_zoom_and_one_moves_the_page_until_then(opened, g
     again, moved = seen(page, x, y)
     assert again == pytest.approx(zoom) and moved[1] > after[1] + 5
     assert page.evaluate("scrollY") == scrolled
+    assert told(page).startswith("tile 10 ")  # a drag is no tap
+    page.touchscreen.tap(x + 60, y + 60)
+    page.wait_for_timeout(200)
+    assert not told(page).startswith("tile 10 ")
 
 
 def told(page):

@@ -28,7 +28,8 @@
     const stage = make("div", { className: "stage" });
     const text = make("div", { className: "text" });
     figure.style.setProperty("--aspect", width / height);
-    figure.querySelector("label").replaceWith(make("div", { className: "layout" }, stage, text));
+    figure.querySelector("label").replaceWith(
+      make("div", { className: "layout" }, make("div", { className: "frame" }, stage), text));
 
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const gestures = { clickToZoom: false, dblClickToZoom: true, flickEnabled: !still };
@@ -107,7 +108,7 @@
       button("zoom out", "M5 12h14", keys["-"]),
       button("whole picture", "M4 11l8-7 8 7M6 10v9h12v-9", keys["0"]),
       button("full page", "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5", () => fillPage(viewer, figure)));
-    viewer.element.append(tools);
+    viewer.element.after(tools);
   }
 
   // The figure in a window of its own over the page; Escape or the same button puts it back.
@@ -200,7 +201,7 @@
         const { canvas, label, element } = buttons[i], { x, y, width: w, height: h } = box(tile);
         canvas.getContext("2d").drawImage(image, x, y, w, h, 0, 0, canvas.width, canvas.height);
         label.replaceChildren(...title(tile));
-        element.onclick = () => choose(tile);
+        element.onclick = () => visit(tile);
         return element;
       }));
     }
@@ -209,10 +210,17 @@
       chosen = tile;
       mark();
       say();
-      const seen = view.getBounds(), here = tile === null ? seen : rect(tile);
+    }
+    function visit(tile) { // one that may be out of sight
+      choose(tile);
+      const seen = view.getBounds(), here = rect(tile);
       if (!seen.containsPoint(here.getTopLeft()) || !seen.containsPoint(here.getBottomRight()))
         view.panTo(here.getCenter()).applyConstraints();
     }
+    const where = event => {
+      const { x, y } = viewer.canvas.getBoundingClientRect();
+      return new OpenSeadragon.Point(event.clientX - x, event.clientY - y);
+    };
     const at = point => {
       const { x, y } = view.viewerElementToImageCoordinates(point);
       const tile = (grid[Math.floor((y - 0.5) / down)] || [])[Math.floor((x - 0.5) / across)];
@@ -229,32 +237,36 @@
     tip.setAttribute("aria-hidden", true);
     viewer.element.append(tip);
     viewer.canvas.addEventListener("pointermove", event => {
-      const frame = viewer.canvas.getBoundingClientRect();
-      const [x, y] = [event.clientX - frame.x, event.clientY - frame.y];
-      const tile = event.pointerType === "mouse" && !event.buttons ? at(new OpenSeadragon.Point(x, y)) : null;
+      const { x, y } = where(event);
+      const tile = event.pointerType === "mouse" && !event.buttons ? at(where(event)) : null;
       tip.hidden = tile === null;
       if (tile === null) return;
       tip.replaceChildren(...title(tile));
-      tip.style.transform = `translate(min(${x + 14}px, ${frame.width}px - 100%), ${y > 60 ? y - 40 : y + 24}px)`;
+      tip.style.transform = `translate(min(${x + 14}px, ${viewer.canvas.clientWidth}px - 100%), ${y > 60 ? y - 40 : y + 24}px)`;
     });
     viewer.canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
-    viewer.addHandler("canvas-click", event => { if (event.quick) choose(at(event.position)); });
+    // The browser's own click: of a finger that may scroll the page, OpenSeadragon does not hear.
+    let pressed;
+    viewer.canvas.addEventListener("pointerdown", event => { pressed = event; });
+    viewer.canvas.addEventListener("click", event => {
+      if (Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 6) choose(at(where(event)));
+    });
 
     say();
     return {
       chosen: () => chosen === null ? null : rect(chosen).getCenter(),
       clear: () => choose(null),
       enter() {
-        if (chosen === null) return choose(central());
+        if (chosen === null) return visit(central());
         const { x, y, width: w, height: h } = box(chosen);
         view.fitBoundsWithConstraints(view.imageToViewportRectangle(x - 2 * w, y - 2 * h, 5 * w, 5 * h));
       },
       step(right, below) {
-        if (chosen === null) return choose(central());
+        if (chosen === null) return visit(central());
         let [x, y] = cells.get(chosen), tile;
         do [x, y] = [x + right, y + below], tile = (grid[y] || [])[x];
         while (tile === -1);
-        if (tile !== undefined) choose(tile);
+        if (tile !== undefined) visit(tile);
       },
     };
   }
