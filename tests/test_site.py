@@ -179,6 +179,20 @@ def test_nothing_sticks_out_of_a_phone(phone):
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.parametrize("width", [1280, 1400, 1920])
+def test_what_is_wide_stays_beside_the_contents(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    beyond = page.evaluate(
+        """() => {
+            const contents = document.querySelector(".bd-sidebar-secondary")?.getBoundingClientRect();
+            const wide = [...document.querySelectorAll("article :is(.wide, .tag_wide, .gallery, img)")];
+            return wide.filter(box => box.getBoundingClientRect().right > (contents?.left ?? innerWidth) + 1).length;
+        }"""
+    )
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert beyond == 0
+
+
 def test_every_room_of_the_reference_fits_a_phone(browser, html):
     page = browser.new_page(viewport={"width": 360, "height": 740})
     wide = {}
