@@ -1,4 +1,4 @@
-"""A page that is written from the code: the lecture, slide by slide."""
+"""Pages that lead to the others: the lecture, slide by slide, and the gallery of chapters on the first page."""
 
 import ast
 import importlib
@@ -7,9 +7,10 @@ import re
 
 import pytest
 import yaml
+from PIL import Image, ImageDraw
 
 from project.repository import BOOK, ROOT
-from tools import lecture
+from tools import cover, lecture
 
 TOC = (ROOT / BOOK / "_toc.yml").read_text()
 
@@ -41,3 +42,63 @@ def test_the_lecture_names_every_chapter():
 def test_the_page_is_part_of_the_book():
     files = [chapter["file"] for part in yaml.safe_load(TOC)["parts"] for chapter in part["chapters"]]
     assert "lecture" in files
+
+
+# --- the gallery --------------------------------------------------------------------------------------------
+
+INTRO = (ROOT / BOOK / "intro.md").read_text()
+CARDS = re.findall(r"^:::\{grid-item-card\} (.*?)^:::$", INTRO, re.MULTILINE | re.DOTALL)
+CHAPTERS = [
+    chapter
+    for part in yaml.safe_load(TOC)["parts"]
+    for chapter in part["chapters"]
+    if re.match(r"\d", chapter.get("file", ""))
+]
+
+
+def size(picture):
+    with Image.open(ROOT / BOOK / picture) as image:
+        return image.size
+
+
+def title(page):
+    notebook = json.loads((ROOT / BOOK / f"{page}.ipynb").read_text())
+    return "".join(notebook["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
+
+
+@pytest.mark.parametrize(("card", "chapter"), list(zip(CARDS, CHAPTERS, strict=True)), ids=lambda it: str(it)[:24])
+def test_each_chapter_has_a_card_with_its_number_its_picture_and_its_second_page(card, chapter):
+    page = chapter["file"]
+    assert int(card.split(" · ")[0]) == int(page[:2])
+    assert f":link: {page}\n" in card and "?" in card
+    assert len(re.search(r":img-alt: (.*)", card)[1]) >= 30
+    (picture,) = re.findall(r":img-top: (\S+)", card)
+    assert (ROOT / BOOK / picture).stat().st_size <= 30 * 1024
+    assert size(picture) == cover.CARD_SIZE
+    for second in chapter.get("sections", []):
+        assert f"[{title(second['file'])}]({second['file']})" in card
+
+
+def test_the_cards_are_drawn_from_figures_that_the_pages_have():
+    assert [row.page for row in cover.CARDS] == [chapter["file"] for chapter in CHAPTERS]
+    for row in cover.CARDS:
+        assert cover.card(row).size == cover.CARD_SIZE
+
+
+def test_what_the_first_page_shows_is_small_and_credited():
+    assert (ROOT / BOOK / "images" / "readme.jpg").stat().st_size <= 350 * 1024
+    assert size("images/social.jpg") == (1200, 630)
+    for text in (INTRO, (ROOT / "README.md").read_text()):
+        assert "Tux Paint stamps, GPL-2" in text and "Stéfan van der Walt, CC0" in text
+
+
+def test_the_tiles_of_a_figure_are_found_row_by_row_without_its_heads():
+    figure = Image.new("RGB", (400, 260), "white")
+    draw = ImageDraw.Draw(figure)
+    draw.text((40, 4), "head", fill="black")
+    colours = ["red", "green", "blue", "black"]
+    for colour, (x, y) in zip(colours, [(20, 30), (150, 31), (20, 150), (150, 150)], strict=True):
+        draw.rectangle((x, y, x + 99, y + 89), fill=colour)
+    found = cover.tiles(figure)
+    assert [tile.size for tile in found] == [(96, 86)] * 4
+    assert [tile.getpixel((5, 5)) for tile in found] == [Image.new("RGB", (1, 1), c).getpixel((0, 0)) for c in colours]
