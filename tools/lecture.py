@@ -246,7 +246,8 @@ def page() -> str:
     ]
     for row in ROWS:
         functions = ", ".join(f"`{name}`" for name in row.functions)
-        lines.append(f"| {row.slides} | [{row.chapter[:3].strip('_').lstrip('0')}]({row.chapter}) | {functions} | {_tests(row)} |")
+        number = row.chapter[:3].strip("_").lstrip("0")
+        lines.append(f"| {row.slides} | [{number}]({row.chapter}) | {functions} | {_tests(row)} |")
     return "\n".join([*lines, ""])
 
 
