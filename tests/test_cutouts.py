@@ -1,11 +1,15 @@
 """The photographed world: a table made by hand, cut-outs, and scenes whose truth is known."""
 
 import math
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -13,7 +17,7 @@ from PIL import Image, ImageOps
 from torch import nn
 from torchvision.models import SqueezeNet1_0_Weights
 
-from course_lib import cutouts
+from course_lib import cutouts, data
 from project import needs
 from project.repository import ROOT
 
@@ -125,6 +129,12 @@ def test_images_on_a_plain_ground(found):
     assert found.images(size=32).shape == (len(found), 3, 32, 32)
     covered = (images != 1).any(1).flatten(1).float().mean(1)
     assert covered.min() > 0.05
+
+
+def test_grounds_know_theirs():
+    for name in ("coffee", "china", "flower"):
+        author, licence = data.credit(name).split(", ")[1:3]
+        assert author in cutouts.GROUNDS_CREDIT and licence in cutouts.GROUNDS_CREDIT
 
 
 @needs_stamps
@@ -428,3 +438,21 @@ def test_a_stamp_without_anything_on_it_is_named(stamps):
     Image.new("RGBA", (90, 90)).save(file)
     with pytest.raises(ValueError, match=f"the cut-out .*{file.name} .*transparent"):
         cutouts.compose(1, among=[5])
+
+
+def test_cells_and_examples_are_skipped_and_counted_without_the_package(tmp_path):
+    tagged = nbformat.v4.new_code_cell("from course_lib import cutouts\ncutouts.collection()")
+    tagged.metadata["tags"] = ["cutouts"]
+    book = tmp_path / "book.ipynb"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[tagged, nbformat.v4.new_code_cell("1 + 1")], metadata=kernel), book)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "conftest", "--nbval-lax", book, ROOT / "course_lib" / "cutouts"],
+        cwd=ROOT,
+        env=os.environ | {"TUXPAINT_STAMPS": str(tmp_path / "nowhere")},
+        capture_output=True,
+        text=True,
+    )
+    examples = 3
+    assert f"{1 + examples} skipped that need `cutouts`: the photographed cut-outs" in run.stdout, run.stdout
+    assert f"1 passed, {1 + examples} skipped" in run.stdout, run.stdout

@@ -4,12 +4,13 @@ A photographed world where the truth is known: the class of the object, its exac
 """
 
 from course_lib.cutouts.collection import CREDIT, PACKAGE, Collection, available, collection, read_table, recognised
-from course_lib.cutouts.grounds import GROUNDS
+from course_lib.cutouts.grounds import GROUNDS, GROUNDS_CREDIT
 from course_lib.cutouts.scenes import Scenes, compose
 
 __all__ = [
     "CREDIT",
     "GROUNDS",
+    "GROUNDS_CREDIT",
     "PACKAGE",
     "Collection",
     "Scenes",

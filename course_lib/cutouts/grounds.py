@@ -14,10 +14,16 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from course_lib import data
 
-__all__ = ["GROUNDS", "HORIZON", "SIDE", "ground"]
+__all__ = ["GROUNDS", "GROUNDS_CREDIT", "HORIZON", "SIDE", "ground"]
 
 #: Names of the grounds.
 GROUNDS = ("meadow", "garden", "shore", "path", "pavement", "table")
+
+#: Whose the grounds are, for the credit of a figure that shows a scene, beside that of the cut-outs.
+GROUNDS_CREDIT = (
+    "Grounds: grass, gravel and brick (CC0) and a table (Rachel Michetti, CC0) from scikit-image; trees, lake and sky "
+    "(danielbuechele) and leaves (vultilion), CC BY 2.0, from scikit-learn"
+)
 
 SIDE = 448  # of a ground in pixels
 HORIZON = 180  # its row
