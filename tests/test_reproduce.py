@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import data, measure, recipes
+from course_lib import cutouts, data, measure, recipes
 from course_lib.preimage import Interrupted, Preimage
-from course_lib.reproduce import inversion, runs
+from course_lib.reproduce import inversion, pointing, runs
 from course_lib.reproduce.__main__ import main
 
 
@@ -127,3 +127,34 @@ def test_the_results_of_another_run_are_not_mixed_in(tmp_path, quick, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, "table3")
     assert "holds table1, drawn scenes, 32 px, effort 1; choose another --out" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- where maps point
+
+
+def made(objects, rule, hits):
+    return [pointing.Run(objects, i, rule, hit, 0.5, 0.25) for i, hit in enumerate(hits)]
+
+
+def test_a_rule_is_compared_with_the_centre_on_the_same_scenes():
+    centre, other = made(2, pointing.CENTRE, [1, 0, 0, 0]), made(2, "saliency", [1, 1, 1, 0])
+    first, second = pointing.summary([*centre, *other])
+    assert (second["objects"], second["rule"], second["n"], second["covered"]) == (2, "saliency", 4, 0.25)
+    assert second["hits"].startswith("0.75 [") and second["over the centre"].startswith("0.50 [")
+    assert first["over the centre"] == "0.00 [0.00, 0.00]" and first["p"] == 1
+
+
+def test_one_object_and_two_are_not_mixed():
+    rows = pointing.summary([*made(1, pointing.CENTRE, [1, 1]), *made(2, pointing.CENTRE, [0, 0])])
+    assert [(row["objects"], row["hits"][:4]) for row in rows] == [(1, "1.00"), (2, "0.00")]
+
+
+@pytest.mark.skipif(not cutouts.available(), reason="needs the cut-outs")
+def test_pointing_goes_on_where_it_stopped(tmp_path):
+    words = ["pointing", "--rules", pointing.CENTRE, "edges of the image", "saliency", "--out", str(tmp_path)]
+    main([*words, "--count", "2"])
+    first = (tmp_path / "runs.csv").read_text().splitlines()
+    main([*words, "--count", "3"])
+    then = (tmp_path / "runs.csv").read_text().splitlines()
+    assert len(first) == 2 + 12 and then[:14] == first and len(then) == 2 + 18
+    assert {row["objects"] for row in rows(tmp_path / "table.csv")} == {"1", "2"}

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib.reproduce import inversion, perceptual, random_textures, random_weights
+from course_lib.reproduce import inversion, perceptual, pointing, random_textures, random_weights
 
-TABLES = (inversion, random_weights, random_textures, perceptual)
+TABLES = (inversion, random_weights, random_textures, perceptual, pointing)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
