@@ -1,5 +1,6 @@
 import copy
 import math
+import statistics
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from scipy import ndimage, stats
 from scipy.spatial.distance import pdist
 from skimage.metrics import peak_signal_noise_ratio
-from sklearn.metrics import auc, jaccard_score
+from sklearn.metrics import auc, jaccard_score, roc_auc_score
 from torch import nn
 
 from course_lib import measure, world
@@ -103,6 +104,43 @@ def test_a_map_that_is_the_same_everywhere_points_at_nothing(value):
 
 
 # ---------------------------------------------------------------- what explains a unit
+
+
+def test_auc_is_that_of_scikit_learn_with_ties_too(generator):
+    values = torch.randint(0, 6, (90, 5), generator=generator).float()
+    positive = torch.rand(90, generator=generator) < 0.3
+    expected = [roc_auc_score(positive, unit) for unit in values.T]
+    assert measure.auc(values, positive).tolist() == pytest.approx(expected)
+
+
+def test_the_interval_of_an_auc_holds_the_true_one_95_times_in_100(generator):
+    positive = torch.arange(60) < 15
+    for shift in (0.0, 1.0, 2.5):
+        true = statistics.NormalDist().cdf(shift / 2**0.5)  # of two normal distributions so far apart
+        draws = torch.randn(400, 60, generator=generator) + shift * positive
+        found = [measure.auc_interval(draw, positive) for draw in draws]
+        assert 0.92 <= sum(i.low <= true <= i.high for i in found) / 400 <= 0.995, shift
+
+
+def test_the_interval_of_an_auc_is_symmetric_stays_in_range_and_does_not_collapse():
+    positive, values = torch.arange(8) < 4, torch.arange(8.0)
+    perfect, opposite = measure.auc_interval(-values, positive), measure.auc_interval(values, positive)
+    assert (perfect.mean, perfect.high, perfect.n) == (1, 1, 8) and 0.4 < perfect.low < 0.9
+    assert opposite.low == 0 and opposite.high == pytest.approx(1 - perfect.low)
+
+
+@pytest.mark.parametrize(
+    ("values", "positive", "message"),
+    [
+        ([[1.0], [2.0]], [True, True], "some images, not of 2 of 2"),
+        ([[1.0], [2.0]], [False, False], "not of 0 of 2"),
+        ([[1.0], [2.0]], [True, False, True], "3 of positive for"),
+        ([[1.0], [float("nan")]], [True, False], "values 1 of 2 are not finite"),
+    ],
+)
+def test_an_auc_that_cannot_be_is_refused(values, positive, message):
+    with pytest.raises(ValueError, match=message):
+        measure.auc(values, positive)
 
 
 def test_explained_by_hand():

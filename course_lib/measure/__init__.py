@@ -2,7 +2,7 @@
 
 from course_lib.measure.codes import Features, flat, spread
 from course_lib.measure.faithfulness import area, deletion, insertion, iou, pointing_game
-from course_lib.measure.selectivity import colour_energy, explained, orientation_energy
+from course_lib.measure.selectivity import auc, auc_interval, colour_energy, explained, orientation_energy
 from course_lib.measure.similarity import (
     content_lost,
     correlation,
@@ -18,6 +18,8 @@ __all__ = [
     "Interval",
     "Paired",
     "area",
+    "auc",
+    "auc_interval",
     "colour_energy",
     "content_lost",
     "correlation",
