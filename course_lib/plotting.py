@@ -104,19 +104,21 @@ class Shown:
 # ---------------------------------------------------------------- numbers as images
 
 
-def heat(maps: Tensor, *, shared: bool = False) -> Tensor:
+def heat(maps: Tensor, *, shared: bool = False, largest: Tensor | None = None) -> Tensor:
     """Maps as images: black is 0 (and below), light the 99.5th percentile of the map (and above).
 
     Args:
         maps: (n, 1, h, w), at least 0.
         shared: One percentile for all maps, so that strong maps look stronger; otherwise each has its own.
+        largest: (n,), what is light in each map instead: its channel's maximum over many images, say, so that a silent
+            channel looks silent.
 
     Returns:
         (n, 3, h, w) in [0, 1], of the maps' dtype and on their device.
 
     Raises:
         TypeError: Not a tensor.
-        ValueError: Another shape, or values that are not finite.
+        ValueError: Another shape, values that are not finite, or another number of `largest` than of maps.
 
     Example:
         >>> heat(torch.tensor([[[[0.0, 1.0]]]])).mean(1)  # from dark to light
@@ -124,7 +126,8 @@ def heat(maps: Tensor, *, shared: bool = False) -> Tensor:
     """
     check_maps(maps)
     values = _precise(maps)
-    top = values.flatten(1).quantile(PERCENTILE, dim=1)
+    top = values.flatten(1).quantile(PERCENTILE, dim=1) if largest is None else largest.to(values)
+    require(top.shape == (len(maps),), f"largest is one value for each of {len(maps)} maps, got {tuple(top.shape)}")
     if shared:
         top = values.flatten().sort().values[int(PERCENTILE * (maps.numel() - 1))].expand(len(maps))
     return _colour(values / top.clamp(min=1e-12)[:, None, None, None], "inferno").to(maps)
