@@ -27,7 +27,12 @@ __all__ = ["Explorer", "Recorded", "explorer"]
 
 SHOWN = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Linear)  # what one can look into
 CAPTION = "font:inherit;color:inherit;font-size:.85em;line-height:1.3"  # readable in any theme
-SIDE = 180  # pixels of an image on the screen
+SIDE = 216  # pixels of an image on the screen
+ROW = (
+    ".unit{display:grid;grid-template-columns:repeat(6,1fr);gap:12px;margin:.5em 0;max-width:720px}"
+    ".unit>*{grid-column:span 2}.unit>:nth-child(-n+2){grid-column:span 3}"
+    "@media(max-width:576px){.unit>*{grid-column:span 3}.unit>:is(:nth-child(-n+2),:last-child){grid-column:span 6}}"
+)
 STEPS = 64  # of the ascent for one unit
 
 
@@ -36,16 +41,18 @@ def explorer(
 ) -> "Explorer":
     """Look into a network: choose an image, a layer and a channel.
 
-    Shows the channel's activation map, its top patches among `images`, what excites it in them (guided backpropagation;
-    the plain gradient where the network's activation functions are no ReLUs), an image synthesised for it, and the maps
-    of all channels of the layer.
+    Shows the channel's activation map, and that of the image among `images` that excites the channel most; its top
+    patches, what excites it in them (guided backpropagation; the plain gradient where the network's activation
+    functions are no ReLUs), an image synthesised for it, and the maps of all channels of the layer. A map is light
+    where it reaches its channel's maximum over `images`, so a channel that is silent looks silent.
 
     Needs ipywidgets 7 or 8, in Jupyter, JupyterLab, VS Code or Colab. For a page without a kernel, see
     `Explorer.record`.
 
     Args:
         net: The network. Layers that do not run, such as auxiliary classifiers, are left out.
-        images: What the top patches are chosen from, anything that `top_patches` walks; by default 300 drawn scenes.
+        images: What the top patches and each channel's maximum are taken from, anything that `top_patches` walks; by
+            default 300 drawn scenes.
         examples: Name -> (1, 3, h, w) in [0, 1], for the list; by default drawn scenes and photographs.
 
     Raises:
@@ -138,27 +145,19 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         )
 
     def figures(self, layer: str, channel: int) -> list[str]:
-        """Figures of HTML: the image and the channel's map of it, top patches, what excites the channel there, and an
-        image synthesised for it.
+        """Figures of HTML: the chosen image and the channel's map of it, the same for the image that excites the
+        channel most, top patches, what excites the channel there, and an image synthesised for it.
 
         Args:
             layer: One of `layers`.
             channel: Number of the channel.
         """
-        x, a = self._seen(layer)
-        a = a[:, channel]
-        if a.dim() == 1:
-            activation = f"activation {float(a):.3g}"
-            shown = _figure(x, f"the image {self.image.value}", f"{self.image.value}: {activation}", SIDE)
-            return [shown, *self._of_unit(layer, channel)]
-        heat = F.interpolate(plotting.heat(a[:, None]), x.shape[2:])
-        alt = f"the activation map of channel {channel} of {layer} for {self.image.value}, bright where it is active"
-        both = torch.cat([x.clamp(0, 1), torch.ones_like(x[..., :4]), heat], 3)
-        caption = f"{self.image.value}, and where the channel is active (largest {float(a.max()):.3g})"
-        return [_figure(both, alt, caption, 2 * SIDE), *self._of_unit(layer, channel)]
+        return [self._response(layer, channel, self.image.value), *self._of_unit(layer, channel)]
 
     def record(self, units: Sequence[tuple[str, int, str]]) -> "Recorded":
         """These units as tabs that need no kernel, script or network.
+
+        The map beside that of the most exciting image is the one of the example that leaves the channel most silent.
 
         Args:
             units: (layer, channel, what to say of it) each.
@@ -170,37 +169,57 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
             if layer not in self.layers:
                 raise unknown("layer", layer, self.layers)
             check_range(whole(channel, "channel"), self.layers[layer], f"channel of layer {layer!r}")
-        panels = [(f"{layer} · {c}", escape(says) + _row(self.figures(layer, c))) for layer, c, says in units]
-        return Recorded(panels)
+        return Recorded([(f"{layer} · {c}", escape(says) + self._panel(layer, c)) for layer, c, says in units])
 
-    def _seen(self, layer: str) -> tuple[Tensor, Tensor]:
-        """The chosen image, and what the layer outputs for it, in float32 on the CPU."""
-        x = self.examples[self.image.value]
+    def _panel(self, layer: str, channel: int) -> str:
+        silent = min(self.examples, key=lambda name: float(self._output(layer, self.examples[name])[0, channel].max()))
+        return _row([self._response(layer, channel, silent), *self._of_unit(layer, channel)])
+
+    def _output(self, layer: str, x: Tensor) -> Tensor:
+        """What the layer outputs for an image, in float32 on the CPU."""
         with torch.no_grad():
-            return x.cpu(), Taps(self.net, layer)(as_taken(self.net, x))[layer].float().cpu()
+            return Taps(self.net, layer)(as_taken(self.net, x))[layer].float().cpu()
 
-    def _of_unit(self, layer: str, channel: int) -> list[str]:
-        """The figures that do not depend on the image."""
-        if (layer, channel) in self.units:
-            return self.units[layer, channel]
+    def _top(self, layer: str) -> TopPatches:
+        """The top patches of a layer; the first value of each channel is its maximum over the collection."""
         if layer not in self.tops:
             self.tops[layer] = top_patches(self.net, layer, self.images, 9, progress=False)
+        return self.tops[layer]
+
+    def _response(self, layer: str, channel: int, name: str) -> str:
+        """The figure of an example and of where the channel is active in it."""
+        return self._active(layer, channel, self.examples[name], name)
+
+    def _active(self, layer: str, channel: int, x: Tensor, name: str) -> str:
+        a, most = self._output(layer, x)[:, channel], self._top(layer).values[channel, :1]
+        x, level = x.cpu().float().clamp(0, 1), f"{float(a.max()):.3g} of {float(most):.3g}"
+        if a.dim() == 1:
+            return _figure(x, f"the image {name}", f"{name}: activation {level}", narrow=True)
+        heat = F.interpolate(plotting.heat(a[:, None], largest=most), x.shape[2:])
+        alt = f"the activation map of channel {channel} of {layer} for {name}, bright where it is active"
+        both = torch.cat([x, torch.ones_like(x[..., :4]), heat], 3)
+        return _figure(both, alt, f"{name}, and where the channel is active: at most {level}")
+
+    def _of_unit(self, layer: str, channel: int) -> list[str]:
+        """The figures that do not depend on the chosen image."""
+        if (layer, channel) in self.units:
+            return self.units[layer, channel]
         size, unit = self.net.image_size, f"channel {channel} of {layer}"
-        top = crops(self.tops[layer], self.images, channel, size=size)
+        best = data.pick(self.images, self._top(layer).index[channel, :1].tolist(), size)
+        top = crops(self._top(layer), self.images, channel, size=size)
         excites = plotting.gradient_picture(self._gradients(layer, channel).float())
         preferred = plotting.sheet(self._preferred(layer, channel), 1, side=SIDE, gap=0)
         self.units[layer, channel] = [
-            _figure(
-                _nine(top), f"the nine patches that excite {unit} most", "top patches (grey: beyond the border)", SIDE
-            ),
-            _figure(_nine(excites), f"what excites {unit} in its nine top patches", "what excites it there", SIDE),
-            _figure(preferred, f"an image synthesised to excite {unit}", "synthesised for it", SIDE),
+            self._active(layer, channel, best, "the image that excites it most"),
+            _figure(_nine(top), f"the nine patches that excite {unit} most", "top patches (grey: beyond the border)"),
+            _figure(_nine(excites), f"what excites {unit} in its nine top patches", "what excites it there"),
+            _figure(preferred, f"an image synthesised to excite {unit}", "synthesised for it"),
         ]
         return self.units[layer, channel]
 
     def _gradients(self, layer: str, channel: int) -> Tensor:
         """What excites a channel in its top patches."""
-        of = partial(gradients, self.net, layer, self.tops[layer], self.images, channel)
+        of = partial(gradients, self.net, layer, self._top(layer), self.images, channel)
         try:
             return of("guided")
         except ValueError:  # no rule for its activation functions, or no ReLU before this layer
@@ -210,7 +229,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         """What one unit in the middle likes best, as far as it sees; a fully connected unit sees everything."""
         climb = partial(maximize_activation, self.net, layer, channel, steps=STEPS, progress=False)
         smooth = 0.01 * total_variation()
-        positions = self._seen(layer)[1].shape[2:]
+        positions = self._output(layer, next(iter(self.examples.values()))).shape[2:]
         if not positions:
             return climb(regularizer=smooth).image.cpu()
         at = positions[0] // 2, positions[1] // 2
@@ -220,13 +239,15 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
         return image[..., max(top, 0) : bottom, max(left, 0) : right]
 
     def _maps(self, layer: str) -> str:
-        """The maps of all channels of a layer, one scale for all."""
-        a = self._seen(layer)[1][0]
+        """The maps of all channels of a layer, each on its channel's scale."""
+        a = self._output(layer, self.examples[self.image.value])[0]
         if a.dim() == 1:
             return ""
-        maps = plotting.heat(a[:, None], shared=True)
+        maps = plotting.heat(a[:, None], largest=self._top(layer).values[:, 0])
         caption = f"all {len(a)} channels of {layer}, from channel 0 in the upper left, 16 a row"
-        return _figure(plotting.sheet(maps, 16, side=40, gap=3), caption, caption, 4 * SIDE)
+        return (
+            f'<div style="max-width:720px">{_figure(plotting.sheet(maps, 16, side=40, gap=3), caption, caption)}</div>'
+        )
 
     def _uploaded(self, change: object) -> None:
         files = self.upload.value.values() if isinstance(self.upload.value, dict) else self.upload.value  # 7, 8
@@ -257,10 +278,13 @@ class Recorded:
         Recorded('layers')
     """
 
+    # The buttons are there for keys and screen readers; what one sees and touches is their labels.
     STYLE = (
-        ".recorded{display:flex;flex-wrap:wrap;gap:.4em 1em}.recorded .panel{display:none;order:1;width:100%}"
-        ".recorded input:checked+label+.panel{display:block}"
-        ".recorded input:checked+label{font-weight:bold;text-decoration:underline}"
+        ".recorded{display:flex;flex-wrap:wrap;gap:.4em}.recorded .panel{display:none;order:1;width:100%}"
+        ".recorded input{position:absolute;opacity:0;width:1px}.recorded input:checked+label+.panel{display:block}"
+        ".recorded label{padding:.2em .7em;border:1px solid #9aa5b1;border-radius:1em;cursor:pointer}"
+        ".recorded label{white-space:nowrap}.recorded input:checked+label{background:#a8432d;color:#fff}"
+        ".recorded input:focus-visible+label{outline:3px solid #2f6690;outline-offset:2px}"
     )
 
     def __init__(self, panels: Sequence[tuple[str, str]], label: str = "units"):
@@ -280,16 +304,19 @@ class Recorded:
         return f"<style>{self.STYLE}</style>{group}"
 
 
-def _figure(image: Tensor, alt: str, caption: str, width: int) -> str:
+def _figure(image: Tensor, alt: str, caption: str, *, narrow: bool = False) -> str:
+    """As wide as its cell of `_row` is; what is narrow, half as wide."""
+    width = "50%" if narrow else "100%"
     return (
-        f'<figure style="margin:0;width:{width}px;max-width:100%"><img alt="{escape(alt)}" '
-        f'src="{plotting.data_uri(image)}" style="width:100%;display:block">'
+        f'<figure style="margin:0;min-width:0"><img alt="{escape(alt)}" '
+        f'src="{plotting.data_uri(image)}" style="width:{width};display:block;image-rendering:auto">'
         f'<figcaption style="{CAPTION}">{escape(caption)}</figcaption></figure>'
     )
 
 
 def _row(figures: Sequence[str]) -> str:
-    return f'<div style="display:flex;flex-wrap:wrap;gap:12px;margin:.5em 0">{"".join(figures)}</div>'
+    """Two wide figures above three; below each other, the wide ones first, where there is no room."""
+    return f'<style>{ROW}</style><div class="unit">{"".join(figures)}</div>'
 
 
 def _nine(tiles: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import urllib.request
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +20,7 @@ from torch import nn
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 from course_lib import models, widgets, world
+from course_lib.patches import top_patches
 
 
 def images(html):
@@ -57,6 +59,36 @@ def test_another_channel_layer_or_picture_shows_other_figures(explorer):
     assert images(explorer.unit.value)[1:] == images(after)[1:]  # these depend on the unit alone
 
 
+def lightness(figure):
+    """Mean of the map's half of a figure of an image and its map, from 0 to 255."""
+    pixels = torch.from_numpy(np.asarray(Image.open(io.BytesIO(figure)).convert("L"), dtype=np.float32))
+    return float(pixels[:, pixels.shape[1] // 2 + 4 :].mean())
+
+
+def test_a_silent_channel_looks_silent(few_steps, coursenet):
+    scenes = world.draw(40, seed=9)
+    best = int(top_patches(coursenet, "relu5", scenes.images, 1).index[64, 0])
+    silent = torch.zeros(1, 3, 96, 96)
+    look = widgets.explorer(coursenet, scenes.images, {"empty": silent, "best": scenes.images[best : best + 1]})
+    (_, empty), (_, most), *_ = images("".join(look.figures("relu5", 64)))
+    look.image.value = "best"
+    (_, chosen), (_, same), *_ = images("".join(look.figures("relu5", 64)))
+    assert lightness(empty) < 0.5 * lightness(most)
+    assert chosen == same == most  # one scale for all images of a channel
+    recorded = images(look.record([("relu5", 64, "")])._repr_html_())
+    assert (recorded[0][1], recorded[1][1]) == (empty, most)
+
+
+def test_each_map_of_all_channels_has_the_scale_of_its_channel(explorer):
+    explorer.layer.value, explorer.image.value = "relu5", "rocket"
+    (_, sheet), *_ = images(explorer.all_channels.value)
+    a = explorer._output("relu5", explorer.examples["rocket"])[0].amax((1, 2)) / explorer._top("relu5").values[:, 0]
+    pixels = torch.from_numpy(np.asarray(Image.open(io.BytesIO(sheet)).convert("L"), dtype=np.float32))
+    side = (pixels.shape[1] - 3) // 16
+    tiles = [pixels[3 + i // 16 * side :, 3 + i % 16 * side :][: side - 3, : side - 3].amax() for i in range(len(a))]
+    assert torch.corrcoef(torch.stack([torch.stack(tiles), a.clamp(0, 1)]))[0, 1] > 0.95
+
+
 def test_a_layer_with_fewer_channels_keeps_the_choice_in_range(explorer):
     explorer.layer.value, explorer.channel.value = "relu3", 90
     explorer.layer.value = "fc8"
@@ -68,7 +100,7 @@ def test_a_layer_with_fewer_channels_keeps_the_choice_in_range(explorer):
 def test_every_figure_is_a_picture_with_a_description(explorer):
     explorer.layer.value = "relu3"
     shown = images(explorer.unit.value) + images(explorer.all_channels.value)
-    assert len(shown) == 5
+    assert len(shown) == 6
     for alt, data in shown:
         assert len(alt) > 20
         assert Image.open(io.BytesIO(data)).width >= 96
@@ -110,7 +142,7 @@ def test_the_recorded_form_is_html_alone_and_the_same_twice(explorer):
     assert "<script" not in html and "http" not in html
     assert html.count('type="radio"') == 2 and html.count("checked>") == 1
     assert "the &lt;class&gt; square" in html
-    assert len(images(html)) == 8
+    assert len(images(html)) == 10
 
 
 def test_recording_an_unknown_unit_is_refused(explorer):
@@ -154,7 +186,7 @@ def test_layers_that_do_not_run_are_left_out(few_steps):
     explorer = looked_into(net)
     assert explorer.layers == {"conv": 4, "relu": 4, "fc": 3}
     assert net.conv.training and not net.relu.training
-    assert len(images(explorer.record([("conv", 1, ""), ("fc", 2, "")])._repr_html_())) == 8
+    assert len(images(explorer.record([("conv", 1, ""), ("fc", 2, "")])._repr_html_())) == 10
 
 
 def test_a_network_without_relus_and_with_channels_last_is_looked_into(few_steps):
@@ -163,7 +195,7 @@ def test_a_network_without_relus_and_with_channels_last_is_looked_into(few_steps
     explorer = looked_into(net)
     assert explorer.layers["features.1.0.block.3"] == 48  # (n, h, w, c)
     html = explorer.record([("features.1.0.block.3", 40, ""), ("classifier.2", 0, "")])._repr_html_()
-    assert len(images(html)) == 8
+    assert len(images(html)) == 10
     assert "all 48 channels" in widgets.Explorer._maps(explorer, "features.1.0.block.3")
 
 
@@ -172,7 +204,7 @@ def test_a_network_in_half_precision_or_in_parallel_is_looked_into(few_steps):
     for other in (copy.deepcopy(net).half(), nn.DataParallel(net)):
         images_ = world.draw(10, seed=9, size=32).images.to(next(other.parameters()).dtype)
         explorer = widgets.explorer(other, images_, {"one": images_[:1].float()})
-        assert len(images(explorer.record([("relu", 1, "")])._repr_html_())) == 4
+        assert len(images(explorer.record([("relu", 1, "")])._repr_html_())) == 5
 
 
 def test_what_cannot_be_looked_into_is_refused_by_name():
@@ -240,7 +272,7 @@ def test_in_a_live_notebook_a_layer_and_a_channel_are_chosen_and_the_picture_cha
     page.locator(".jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     pictures = page.locator(".jupyter-widgets figure img")
-    pictures.nth(4).wait_for(timeout=120_000)  # the unit's four and all channels
+    pictures.nth(5).wait_for(timeout=120_000)  # the unit's five and all channels
 
     def shown():
         return [picture.get_attribute("src") for picture in pictures.all()]
@@ -254,7 +286,7 @@ def test_in_a_live_notebook_a_layer_and_a_channel_are_chosen_and_the_picture_cha
         page.wait_for_function(changed, arg=[before, changes], timeout=60_000)
 
     selects = page.locator(".jupyter-widgets select")
-    choose(lambda: selects.nth(1).select_option("relu2"), list(range(5)))
+    choose(lambda: selects.nth(1).select_option("relu2"), list(range(6)))
     assert "relu2, channel 0" in page.locator(".jupyter-widgets").first.inner_text()
     number = page.locator(".jupyter-widgets input[type=number]")
 
@@ -262,7 +294,7 @@ def test_in_a_live_notebook_a_layer_and_a_channel_are_chosen_and_the_picture_cha
         number.fill("7")
         number.press("Enter")
 
-    choose(type_channel, [0, 1, 2, 3])
+    choose(type_channel, [0, 1, 2, 3, 4])
     assert "relu2, channel 7" in page.locator(".jupyter-widgets").first.inner_text()
     page.screenshot(path=str(tmp_path / "explorer.png"))
     page.close()
