@@ -178,7 +178,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets is untyped
     def _output(self, layer: str, x: Tensor) -> Tensor:
         """What the layer outputs for an image, in float32 on the CPU."""
         with torch.no_grad():
-            return Taps(self.net, layer)(as_taken(self.net, x))[layer].float().cpu()
+            output: Tensor = Taps(self.net, layer)(as_taken(self.net, x))[layer]
+        return output.float().cpu()
 
     def _top(self, layer: str) -> TopPatches:
         """The top patches of a layer; the first value of each channel is its maximum over the collection."""
