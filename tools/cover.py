@@ -8,6 +8,7 @@ hero needs the cut-outs and EfficientNet-Lite0, and the social preview chromium.
 import argparse
 import base64
 import io
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -33,13 +34,12 @@ class Card(NamedTuple):
     figure: int = 0
     tiles: tuple[int, ...] = ()  # none: the whole figure
     columns: int = 2
-    whole: bool = False  # with a margin around it, as a chart needs it; otherwise cut to fill the card
+    part: tuple[float, float, float, float] = (0, 0, 1, 1)  # of a whole figure: left, top, right, bottom
 
 
 CARDS = [
-    Card("01_embeddings", whole=True),
-    Card("02_filters"),
-    Card("03_feature_space", tiles=(6, 7, 8, 9, 10, 11), columns=3),
+    Card("02_filters", figure=2, part=(0.0, 0.1, 0.48, 1.0)),
+    Card("03_feature_space", tiles=(5, 6, 7, 15, 16, 17), columns=3),
     Card("04_activations", tiles=(0, 1, 2, 3, 9, 10, 11, 12), columns=4),
     Card("05_which_pixels_matter", figure=2, tiles=(0, 4, 8, 3, 7, 11), columns=3),
     Card("06_gradient_ascent", tiles=(0, 1)),
@@ -50,6 +50,8 @@ CARDS = [
     Card("11_style", tiles=(0, 1)),
     Card("12_random_weights", tiles=(0, 1, 2, 3, 4, 5), columns=3),
 ]
+
+MAP, MAP_BOX = "01_embeddings", (0, 80, 420, 262)  # left, top, width, height of what its card shows
 
 # Below the photographs in the hero, from left to right.
 PAINTED = [
@@ -101,7 +103,12 @@ def chosen(row: Card) -> list[Image.Image]:
     found = tiles(stored[row.figure])
     if max(row.tiles, default=-1) >= len(found):
         sys.exit(f"{row}: this figure has {len(found)} tiles")
-    return [found[i] for i in row.tiles] or [trimmed(stored[row.figure])]
+    return [found[i] for i in row.tiles] or [cut(trimmed(stored[row.figure]), row.part)]
+
+
+def cut(figure: Image.Image, part: Sequence[float]) -> Image.Image:
+    left, top, right, bottom = (round(side * share) for side, share in zip(figure.size * 2, part, strict=True))
+    return figure.crop((left, top, right, bottom))
 
 
 def trimmed(figure: Image.Image) -> Image.Image:
@@ -125,16 +132,26 @@ def beside(images: Sequence[Image.Image], columns: int, size: tuple[int, int], g
 
 
 def card(row: Card) -> Image.Image:
-    if row.whole:
-        framed = ImageOps.expand(chosen(row)[0], 40, "white")
-        return ImageOps.pad(framed, CARD_SIZE, Image.Resampling.LANCZOS, color="white")
     return beside(chosen(row), row.columns if row.tiles else 1, CARD_SIZE)
+
+
+def map_of_words() -> str:
+    """The map of chapter 1, which is drawing and text, cut to the shape of a card."""
+    cells = nbformat.read(ROOT / BOOK / f"{MAP}.ipynb", as_version=4).cells
+    pages = [
+        output.data.get("text/html", "") for cell in cells for output in cell.get("outputs", []) if "data" in output
+    ]
+    drawing = next(page for page in pages if page.startswith("<svg"))
+    drawing = drawing[: drawing.index("</svg>") + 6]
+    box, tag = f'viewBox="{" ".join(map(str, MAP_BOX))}"', '<svg xmlns="http://www.w3.org/2000/svg"'
+    return re.sub('viewBox="[^"]*"', box, drawing.replace("<svg", tag, 1), count=1)
 
 
 def write_cards() -> None:
     (IMAGES / "cards").mkdir(exist_ok=True)
     for row in CARDS:
         card(row).save(IMAGES / "cards" / f"{row.page[:2]}.webp", quality=58, method=6)
+    (IMAGES / "cards" / f"{MAP[:2]}.svg").write_text(map_of_words())
 
 
 # ---------------------------------------------------------------- the hero
