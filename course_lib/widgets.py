@@ -31,7 +31,8 @@ SIDE = 216  # pixels of an image on the screen
 ROW = (
     ".unit{display:grid;grid-template-columns:repeat(6,1fr);gap:12px;margin:.5em 0;max-width:720px}"
     ".unit>*{grid-column:span 2}.unit>:nth-child(-n+2){grid-column:span 3}"
-    "@media(max-width:576px){.unit>*{grid-column:span 3}.unit>:is(:nth-child(-n+2),:last-child){grid-column:span 6}}"
+    "@media(max-width:576px){.unit>*{grid-column:span 3}.unit>:nth-child(-n+2){grid-column:span 6}"
+    ".unit>:last-child{grid-column:span 4}}"
 )
 STEPS = 64  # of the ascent for one unit
 
