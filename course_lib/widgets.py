@@ -311,7 +311,7 @@ def _figure(image: Tensor, alt: str, caption: str, *, narrow: bool = False) -> s
     width = "50%" if narrow else "100%"
     return (
         f'<figure style="margin:0;min-width:0"><img alt="{escape(alt)}" '
-        f'src="{plotting.data_uri(image)}" style="width:{width};display:block;image-rendering:auto">'
+        f'src="{plotting.data_uri(image, quality=65)}" style="width:{width};display:block;image-rendering:auto">'
         f'<figcaption style="{CAPTION}">{escape(caption)}</figcaption></figure>'
     )
 
