@@ -94,8 +94,8 @@ def execute(path: Path) -> int:
         hidden = "remove-output" in cell.metadata.get("tags", [])
         gone = [output for output in cell.outputs if hidden or is_progress_bar(output)]
         cell.outputs = [output for output in cell.outputs if output not in gone]
-        for model in widget_models([output for output in gone if WIDGET_VIEW in output.get("data", {})], state):
-            del state[model]
+    shown = widget_models([output for cell in code for output in cell.outputs], state)
+    state = {model: state[model] for model in state if model in shown}
     book.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
     if state:
         book.metadata["widgets"] = {WIDGETS: {"version_major": 2, "version_minor": 0, "state": state}}
