@@ -86,7 +86,7 @@ def test_each_map_of_all_channels_has_the_scale_of_its_channel(explorer):
     pixels = torch.from_numpy(np.asarray(Image.open(io.BytesIO(sheet)).convert("L"), dtype=np.float32))
     side = (pixels.shape[1] - 3) // 16
     tiles = [pixels[3 + i // 16 * side :, 3 + i % 16 * side :][: side - 3, : side - 3].amax() for i in range(len(a))]
-    assert torch.corrcoef(torch.stack([torch.stack(tiles), a.clamp(0, 1)]))[0, 1] > 0.95
+    assert torch.corrcoef(torch.stack([torch.stack(tiles), a.clamp(0, 1)]))[0, 1] > 0.8  # one scale for all: 0.4
 
 
 def test_a_layer_with_fewer_channels_keeps_the_choice_in_range(explorer):
