@@ -41,7 +41,7 @@ CARDS = [
     Card("02_filters", figure=2, part=(0.0, 0.1, 0.48, 1.0)),
     Card("03_feature_space", tiles=(5, 6, 7, 15, 16, 17), columns=3),
     Card("04_activations", tiles=(0, 1, 2, 3, 4, 5), columns=3),
-    Card("05_which_pixels_matter", figure=2, tiles=(0, 4, 8, 3, 7, 11), columns=3),
+    Card("05_which_pixels_matter", figure=2, tiles=(0, 4, 8, 3, 6, 11), columns=3),
     Card("06_gradient_ascent", tiles=(0, 1)),
     Card("07_adversarial", tiles=(0, 1)),
     Card("08_deepdream", tiles=(1,), columns=1),
