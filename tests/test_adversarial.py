@@ -137,6 +137,7 @@ def test_a_sure_network_gives_a_direction_all_the_same():
     assert torch.allclose((adversarial.pgd(steep, x, 0, 0.1, 1, norm="l2") - x).norm(), torch.tensor(0.1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_default_step_is_two_and_a_half_times_the_radius_over_the_number_of_steps(coursenet, seen):
     x, label = seen[0][:2], seen[1][:2]
     attack = torchattacks.PGD(coursenet, eps=EPSILON, alpha=2.5 * EPSILON / 20, steps=20, random_start=False)
@@ -432,6 +433,7 @@ def test_fooling_by_evolution_is_confident(method, coursenet):
 FOOLED = {"evolution": 0, "cppn": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", list(adversarial.METHODS))
 def test_one_seed_gives_one_fooling_image(method, coursenet):
     first, again = (adversarial.fooling_image(coursenet, 2, method=method, steps=3, seed=5) for _ in range(2))
@@ -463,6 +465,7 @@ def test_targeted_pgd_nearly_always_reaches_its_target_on_scenes(coursenet):
     assert (coursenet(result).argmax(1) == target).float().mean() >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not models.cached_file("squeezenet1_0").exists(), reason="SqueezeNet's weights are not here")
 @pytest.mark.skipif(not Path(FOLDER).is_dir() or not FOLDER, reason="COURSE_PHOTOGRAPHS names no folder of photographs")
 def test_targeted_pgd_nearly_always_reaches_its_target_on_photographs(squeezenet):
@@ -635,6 +638,7 @@ def call_of_images(request):
     return OF_IMAGES[request.param]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "label",
     [
@@ -655,6 +659,7 @@ def test_labels_of_every_form_mean_the_same(call, label):
     assert torch.equal(call(net, label, X), call(net, LABELS, X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "label", ["one", np.int64(1), np.int32(1), torch.tensor(1), torch.tensor(1, dtype=torch.uint8)]
 )
@@ -769,6 +774,7 @@ def test_ascent_gets_through_in_half_precision(dtype):
     assert (image.float() - exact).abs().mean() < 0.02 and exact.std() > 0.3
 
 
+@pytest.mark.slow
 def test_six_threads_fool_one_network_as_one_does(call):
     net = _training(network())
     expected, found = call(net, LABELS, X), {}

@@ -147,6 +147,7 @@ def test_grad_cam_takes_the_last_layer_with_places_and_the_pictures_size(coursen
     assert torch.allclose(heat, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_equal_captum_on_both_networks(coursenet, squeezenet, scenes, photograph):
     for net, x, label in ((coursenet, scenes.images[:3], scenes.labels[:3]), (squeezenet, photograph, 285)):
         wanted = captum.attr.IntegratedGradients(net).attribute(x, 0.0, target=label, internal_batch_size=4)
@@ -186,6 +187,7 @@ def test_integrated_gradients_hold_where_the_picture_takes_other_ways(way, gener
     assert (_first_linear(net, x, torch.full_like(x, 0.1)) == "a") == (way == "chain")
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete(coursenet, scenes):
     x, labels = scenes.images[:2], scenes.labels[:2]
     for baseline in (0.0, x.mean((2, 3), keepdim=True)):
@@ -267,6 +269,7 @@ def test_smooth_grad_without_noise_is_saliency(coursenet, scenes):
     assert near(got, attribution.saliency(coursenet, x, labels))
 
 
+@pytest.mark.slow
 def test_smooth_grad_is_the_mean_over_noise_as_captum_has_it(coursenet, scenes):
     """Two independent draws of the noise, so they agree only as far as means over 200 samples do."""
     x = scenes.images[:1]
@@ -304,6 +307,7 @@ def test_a_map_that_points_at_the_middle_of_an_object_brings_all_of_it():
     assert overlap(attribution.segment(x, heat), x[:, :1] > 0.5) > 0.95
 
 
+@pytest.mark.slow
 def test_objects_are_cut_out_better_than_by_a_centred_box(coursenet):
     """Mean IoU over 60 scenes: at least 0.7 from occlusion maps; the best centred box has less than 0.3."""
     scenes = world.draw(60, seed=900)

@@ -149,6 +149,7 @@ def test_figures_know_their_licence():
 # ---------------------------------------------------------------- scenes
 
 
+@pytest.mark.slow
 @needs_stamps
 def test_a_scene_is_what_it_says(scenes, found):
     assert scenes.images.shape == (48, 3, 224, 224) and scenes.images.dtype == torch.float32
@@ -241,6 +242,7 @@ def test_a_scene_is_the_same_at_another_size():
         assert torch.allclose(small.factors[name], large.factors[name], atol=0.02)
 
 
+@pytest.mark.slow
 @needs_stamps
 def test_what_stands_in_front_hides(crowded):
     visible = crowded.factors["visible"]

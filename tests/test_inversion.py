@@ -30,6 +30,7 @@ def relative_error(features, found, x):
 
 # the paper's errors, tables 1 and 3, are shares of the mean distance between images; these are shares of the code
 # itself, which is of the same size (DSIFT: 0.9 of it, conv5: 1.4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "published"),
     [(HOG(), 0.28), (HOG(bilinear=True), 0.11), (DenseSIFT(), 0.11)],
@@ -41,6 +42,7 @@ def test_descriptors_are_inverted_below_the_papers_error(features, published, ca
     assert found.image.min() >= 0 and found.image.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "limit"), [("conv1", 0.1), ("relu1", 0.15), ("conv3", 0.2), ("fc8", 0.15)])
 def test_layers_of_a_network_are_inverted(layer, limit, coursenet, scenes):
     features = Taps(coursenet, layer)
@@ -69,6 +71,7 @@ def test_each_image_of_a_batch_descends_as_it_would_alone(scenes):
     assert torch.allclose(together[:1], alone, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_restarts_of_one_image_lie_side_by_side_and_differ(coursenet, scenes):
     x = scenes.images[:2]
     features = Taps(coursenet, "fc6")

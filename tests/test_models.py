@@ -23,6 +23,7 @@ def no_cache(tmp_path, monkeypatch):
     return tmp_path / "hub" / "checkpoints"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_coursenet_recognises_fresh_scenes(seed):
     """The stated accuracy, 0.97 at least, on scenes whose seeds training never used."""
@@ -34,6 +35,7 @@ def test_coursenet_recognises_fresh_scenes(seed):
         assert right[fresh.labels == shape].float().mean() >= 0.9, world.SHAPES[shape]
 
 
+@pytest.mark.slow
 def test_the_robust_coursenet_bears_attacks_that_undo_the_plain_one():
     fresh = world.draw(100, seed=77_000_010)
     right = {}
@@ -84,6 +86,7 @@ def test_the_imagenet_network_knows_a_cat():
     assert int(net(data.photograph("chelsea")).argmax()) == net.index("Egyptian cat")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["alexnet", "vgg11", "resnet18", "densenet121", "mobilenet_v2", "googlenet", "squeezenet1_1"]
 )
@@ -191,6 +194,7 @@ def test_bad_pictures_are_refused(x, error, message, coursenet):
         coursenet(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("alexnet", 63), ("vgg11", 32)])
 def test_too_small_a_picture_is_refused_with_the_least_size(name, least, generator):
     net = models.load(name, weights="random", initialization="torchvision")

@@ -62,6 +62,7 @@ def test_lite0_knows_a_cat_and_its_parts_by_name(lite0, lite0_of_the_package):
     assert ours == theirs - sum(m.num_features for m in normalisations)  # gain and shift became one bias
 
 
+@pytest.mark.slow
 def test_vgg19_is_the_packages_own_at_every_layer(vgg19):
     x = torch.rand(1, 3, 64, 96)
     blue_first = (255 * x - torch.tensor([123.68, 116.779, 103.939])[:, None, None]).flip(1)
@@ -92,6 +93,7 @@ def test_they_are_frozen_channels_last_and_take_other_sizes(name):
     assert net(torch.rand(1, 3, 96, 130)).isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_random_weights_keep_the_scale_and_follow_the_seed(name):
     x = data.photograph("coffee")

@@ -71,6 +71,7 @@ def by_sorting(maps, k):
     return rank(values, index, 0).T, index.T, rank(place, index, 0).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["conv2", "pool5", "fc7"])
 def test_top_patches_are_those_of_storing_and_sorting_everything(coursenet, many, answers, layer):
     found = top_patches(coursenet, layer, many, 9, batch=BATCH, progress=False)

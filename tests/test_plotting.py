@@ -516,6 +516,7 @@ def points(n=40, count=300):
     return [chart(i / (n - 1)) for i in range(n)]
 
 
+@pytest.mark.slow
 def test_forty_charts_are_small_enough_for_a_page():
     animation = plotting.animation(points(), "points gather in six groups")
     assert animation.frames.shape[0] == 40 and animation.frames.shape[3] == 500

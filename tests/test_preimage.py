@@ -33,6 +33,7 @@ def test_the_known_answer_of_a_quadratic(optimizer, generator):
     assert result.total[-1] < result.total[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_code_distance_shrinks_on_a_network(optimizer, coursenet, scenes):
     features = Taps(coursenet, "relu2")

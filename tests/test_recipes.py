@@ -29,6 +29,7 @@ def test_a_class_is_synthesised_that_another_network_recognises(coursenet):
     assert hits >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer", ["conv1", *(pytest.param(x, marks=pytest.mark.slow) for x in ("relu2", "conv3", "relu5", "fc6", "relu7"))]
 )

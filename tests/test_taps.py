@@ -121,6 +121,7 @@ def test_a_network_without_relu_is_refused(generator):
     assert attribution.gradient(net, x, 0).abs().sum() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet1_0", "alexnet"])
 def test_a_layer_is_read_off_as_long_as_the_image_suffices_for_it(name):
     """A small image may pass the layer and fail behind it; one that is too small for the layer gives no activation."""
@@ -630,6 +631,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_published_networks_see_what_a_nan_reaches(name):
     make, layers, side = REAL[name]

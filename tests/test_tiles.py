@@ -30,6 +30,7 @@ CASES = [("coursenet", "conv1"), ("coursenet", "pool2"), ("coursenet", "relu3"),
 CASES += [("squeezenet", f"features.{i}") for i in (0, 2, 5, 9, 12)]  # 2, 5 and later lie behind pools with ceil_mode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), CASES)
 @pytest.mark.parametrize(("size", "side"), [((131, 97), 32), ((160, 223), 51), ((96, 250), 96)])
 def test_tiles_give_the_values_and_the_gradient_of_the_whole(name, layer, size, side, networks):
@@ -76,6 +77,7 @@ def test_an_image_of_one_side_runs_whole_and_one_pixel_more_in_tiles(networks):
     assert tiled.whole(noise(1, 3, 64, 64)) and not tiled.whole(noise(1, 3, 64, 65))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_any_chain_of_windows(seed):
     """Kernels, strides, padding and ceil_mode at random; sides that do not fit."""

@@ -47,6 +47,7 @@ def test_the_layers_are_those_of_the_network_with_their_channels(explorer):
     assert explorer.layers["conv1"] == 32 and explorer.layers["fc8"] == 10
 
 
+@pytest.mark.slow
 def test_another_channel_layer_or_picture_shows_other_figures(explorer):
     explorer.layer.value, explorer.channel.value = "relu2", 3
     before = explorer.unit.value
@@ -65,6 +66,7 @@ def lightness(figure):
     return float(pixels[:, pixels.shape[1] // 2 + 4 :].mean())
 
 
+@pytest.mark.slow
 def test_a_silent_channel_looks_silent(few_steps, coursenet):
     scenes = world.draw(40, seed=9)
     best = int(top_patches(coursenet, "relu5", scenes.images, 1).index[64, 0])
@@ -89,6 +91,7 @@ def test_each_map_of_all_channels_has_the_scale_of_its_channel(explorer):
     assert torch.corrcoef(torch.stack([torch.stack(tiles), a.clamp(0, 1)]))[0, 1] > 0.8  # one scale for all: 0.4
 
 
+@pytest.mark.slow
 def test_a_layer_with_fewer_channels_keeps_the_choice_in_range(explorer):
     explorer.layer.value, explorer.channel.value = "relu3", 90
     explorer.layer.value = "fc8"

@@ -71,6 +71,7 @@ def test_drawn_on_another_machine_it_is_the_same():
     assert (levels - torch.tensor(GOLDEN["levels"])).abs().max() <= 2
 
 
+@pytest.mark.slow
 def test_masks_lie_where_the_factors_say(many):
     scenes = many
     whole = (scenes.factors["visible"] == 1) & (scenes.labels != world.SHAPES.index("crescent"))
