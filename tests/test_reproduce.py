@@ -149,6 +149,7 @@ def test_one_object_and_two_are_not_mixed():
     assert [(row["objects"], row["hits"][:4]) for row in rows] == [(1, "1.00"), (2, "0.00")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cutouts.available(), reason="needs the cut-outs")
 def test_pointing_goes_on_where_it_stopped(tmp_path):
     words = ["pointing", "--rules", pointing.CENTRE, "edges of the image", "saliency", "--out", str(tmp_path)]

@@ -83,6 +83,7 @@ def test_correlations_may_stand_in_for_a_map(generator):
 # ---------------------------------------------------------------- texture
 
 
+@pytest.mark.slow
 def test_a_texture_has_the_gram_matrices_of_its_exemplar_and_not_its_pixels(untrained, stripes):
     found = texture(untrained, stripes, steps=4)
     assert found.image.shape == stripes.shape
@@ -100,6 +101,7 @@ def test_the_direction_of_stripes_is_kept(untrained, stripes):
     assert across > 4 * along
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(40, 120), (96, 64), (33, 47)])
 def test_any_size_and_aspect(size, untrained, stripes):
     assert texture(untrained, stripes, size=size, steps=1).image.shape == (1, 3, *size)
@@ -135,6 +137,7 @@ def test_large_structure_needs_the_small_copies(untrained):
     assert strength(coarse) > 0.8 > strength(fine)
 
 
+@pytest.mark.slow
 def test_the_histogram_is_matched_where_asked(untrained, cat, stripes):
     for exemplar in (cat, stripes):  # of many values, and of five
         plain, matched = (texture(untrained, exemplar, histogram=h, steps=1).image for h in (False, True))
@@ -143,6 +146,7 @@ def test_the_histogram_is_matched_where_asked(untrained, cat, stripes):
     assert texture(untrained, cat, size=(40, 30), histogram=True, steps=1).image.shape == (1, 3, 40, 30)
 
 
+@pytest.mark.slow
 def test_random_filters_of_several_sizes_make_textures(stripes):
     filters = models.RandomFilters(sizes=(3, 11), maps=32)
     found = texture(filters, stripes, filters.layers, steps=3)
@@ -241,6 +245,7 @@ def test_every_size_begins_with_the_same_small_copy(coursenet, stripes):
     assert min(gains) > 0 and sum(gains) / 4 > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content_layer", "style_layers"),
     [("relu2", ("relu1", "relu2")), pytest.param("relu3", LAYERS, marks=pytest.mark.slow)],
@@ -261,6 +266,7 @@ def test_tiles_change_nothing(content_layer, style_layers, untrained, stripes, m
         assert tiled[name] == pytest.approx(values, rel=1e-6, abs=1e-9), name
 
 
+@pytest.mark.slow
 def test_a_regularizer_over_layers_needs_an_image_that_runs_whole(untrained, cat, stripes, monkeypatch):
     monkeypatch.setattr(module, "SIDE", 48)
     for made in (lambda **o: styled(untrained, cat, stripes, **o), lambda **o: texture(untrained, stripes, **o)):
