@@ -1,6 +1,7 @@
 """Networks that come as packages: equal to the packages' own architectures, and clear about what is missing."""
 
 import copy
+import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -158,3 +159,9 @@ def test_a_truncated_or_other_file_is_named_with_package_and_version(name, damag
 def test_robust_weights_are_refused():
     with pytest.raises(ValueError, match="robust weights are shipped for coursenet only, not vgg19_features"):
         models.load("vgg19_features", weights="robust")
+
+
+def test_the_extra_installs_the_versions_whose_files_are_known():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    known = sorted(f"{one.package}=={one.version}" for one in packaged.PACKAGED.values())
+    assert sorted(project["optional-dependencies"]["networks"]) == known
