@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
+from project.repository import STAMPS
+
 
 class Need(NamedTuple):
     """Something that cells may need.
@@ -34,7 +36,7 @@ def _cutouts() -> bool:
 
 
 PRETRAINED = Need("pretrained", "the ImageNet weights are not on this machine", _weights)
-CUTOUTS = Need("cutouts", "the photographed cut-outs (tuxpaint-stamps-default) are not on this machine", _cutouts)
+CUTOUTS = Need("cutouts", f"the photographed cut-outs ({STAMPS}) are not on this machine", _cutouts)
 NEEDS = (PRETRAINED, CUTOUTS)
 
 

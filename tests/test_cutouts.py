@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.models import SqueezeNet1_0_Weights
 
 from course_lib import cutouts, data
-from project import needs
+from project import needs, repository
 from project.repository import ROOT
 
 needs_stamps = pytest.mark.skipif(not needs.CUTOUTS.present(), reason=needs.CUTOUTS.lacking)
@@ -458,3 +458,7 @@ def test_cells_and_examples_are_skipped_and_counted_without_the_package(tmp_path
     examples = 3
     assert f"{1 + examples} skipped that need `cutouts`: the photographed cut-outs" in run.stdout, run.stdout
     assert f"1 passed, {1 + examples} skipped" in run.stdout, run.stdout
+
+
+def test_the_package_has_one_name():
+    assert repository.STAMPS == cutouts.PACKAGE
