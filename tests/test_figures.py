@@ -379,3 +379,45 @@ def test_an_animation_is_paused_without_the_script(opened, film, motion, name, s
     assert page.evaluate(opacity) != shown
     still = "getComputedStyle(document.querySelector('.screen')).backgroundSize"
     assert (page.evaluate(still) == "100% 100%") == (page.evaluate(opacity) == "0")
+
+
+# ---------------------------------------------------------------- panels
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    """Six greys, by three values of one setting and two of another."""
+    greys = (torch.arange(6).view(3, 2, 1, 1, 1) / 6).expand(3, 2, 3, 40, 60)
+    settings = {"epsilon": ["0", "1", "2"], "image": ["cat", "cup"]}
+    return plotting.panels(greys, settings, "a grey", start=["1", "cat"])._repr_html_()
+
+
+SHOWN = """[...document.querySelectorAll('.panels img')]
+    .filter(image => getComputedStyle(image).visibility === 'visible').map(image => image.alt)"""
+
+
+@pytest.mark.parametrize("options", [{}, {"viewport": {"width": 390, "height": 844}, "has_touch": True}])
+def test_the_reader_chooses_a_panel_without_a_script(opened, chosen, options):
+    page = opened(chosen, scripts=[], **options)
+    assert page.evaluate(SHOWN) == ["a grey; epsilon 1, image cat"]
+    page.get_by_role("radio", name="cup").click()
+    assert page.evaluate(SHOWN) == ["a grey; epsilon 1, image cup"]
+    page.get_by_role("radio", name="1").press("ArrowRight")
+    assert page.evaluate(SHOWN) == ["a grey; epsilon 2, image cup"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.get_by_role("group", name="epsilon").count() == 1
+
+
+def test_two_panels_on_a_page_do_not_disturb_each_other(opened, chosen):
+    other = plotting.panels(torch.rand(2, 3, 30, 30), {"epsilon": ["0", "1"]}, "noise")._repr_html_()
+    page = opened(chosen + other, scripts=[])
+    page.get_by_role("radio", name="1").last.click()
+    assert page.evaluate(SHOWN) == ["a grey; epsilon 1, image cat", "noise; epsilon 1"]
+
+
+def test_panels_are_open_to_all(opened, chosen):
+    if not AXE.exists():
+        pytest.skip("NO AXE: nothing looks for barriers")
+    page = opened(chosen, scripts=[])
+    page.evaluate(AXE.read_text())
+    assert page.evaluate("axe.run('.panels').then(found => found.violations.map(v => v.id))") == []

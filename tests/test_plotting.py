@@ -561,3 +561,48 @@ def test_an_animation_is_saved(tmp_path, name, form):
 def test_what_is_no_animation_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# ---------------------------------------------------------------- one picture at a time
+
+CHOICES = {"epsilon": ["0", "1/255", "<2>"], "image": ["cat", "cup"]}
+
+
+def greys():
+    """Six images, each of its own grey, by epsilon and image."""
+    return (torch.arange(6).view(3, 2, 1, 1, 1) / 8).expand(3, 2, 3, 20, 30)
+
+
+def test_panels_hold_a_picture_for_each_combination_and_say_which():
+    tags = Tags(plotting.panels(greys(), CHOICES, "a grey", width=60)._repr_html_())
+    assert tags.open == []
+    images = [attributes for name, attributes in tags.found if name == "img"]
+    told = [f"a grey; epsilon {epsilon}, image {image}" for epsilon in CHOICES["epsilon"] for image in ("cat", "cup")]
+    assert [image["alt"] for image in images] == told
+    for image, grey in zip(images, torch.arange(6) / 8, strict=True):
+        assert (image["width"], image["height"]) == ("60", "40")
+        with Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))) as opened:
+            assert np.abs(np.asarray(opened) / 255 - float(grey)).max() < 0.03
+    ticked = [attributes["class"] for name, attributes in tags.found if name == "input" and "checked" in attributes]
+    assert ticked == ["c0-0", "c1-0"]
+    assert not any("http" in (value or "") for _, attributes in tags.found for value in attributes.values())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: plotting.panels(greys()[0], CHOICES, "a"), ValueError, r"\(2, 3, 20, 30\) for settings of \(3, 2\)"),
+        (lambda: plotting.panels(greys()[0, 0], {}, "a"), ValueError, "panels need a setting"),
+        (lambda: plotting.panels("cat", CHOICES, "a"), TypeError, "str"),
+        (lambda: plotting.panels(greys(), CHOICES, " "), ValueError, "panels need an alt"),
+        (lambda: plotting.panels(greys()[:1], {"a": ["0"], "b": "xy"}, "a"), ValueError, "'a' has 1 value: at least"),
+        (lambda: plotting.panels(greys()[0], {"b": "xx"}, "a"), ValueError, "'b' has one value twice: x, x"),
+        (lambda: plotting.panels(greys()[0], {"b": "xy"}, "a", start="z"), ValueError, "no value 'z' of 'b'.*x, y"),
+        (lambda: plotting.panels(greys(), CHOICES, "a", start="0"), ValueError, "1 values to start with for 2"),
+        (lambda: plotting.panels(greys(), CHOICES, "a", width=0), ValueError, "width must be at least 1, got 0"),
+        (lambda: plotting.Panels(greys()[0], CHOICES, "a", ["0", "cat"]), ValueError, "2 images for 3 x 2 = 6"),
+    ],
+)
+def test_what_are_no_panels_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
