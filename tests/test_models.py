@@ -341,3 +341,10 @@ def test_a_changed_shipped_file_is_refused_by_name(weights_copy, monkeypatch):
     weights_copy.write_bytes(changed[:1000])
     with pytest.raises(ValueError, match="coursenet-0.safetensors is truncated"):
         models.load("coursenet")
+
+
+def test_one_value_normalises_all_three_colours():
+    options = {"name": "sum", "classes": ("a", "b", "c"), "image_size": 8}
+    one, three = (models.Network(nn.Flatten(), **options, mean=[0.4] * n, std=[0.3] * n) for n in (1, 3))
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(one(x), three(x))

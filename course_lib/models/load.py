@@ -82,7 +82,7 @@ def load(
 def _details(name: str) -> dict[str, Any]:
     """What a Network must know of a network beside its weights."""
     if name == "coursenet":
-        return {"classes": world.SHAPES, "image_size": 96, "mean": [0.5] * 3, "std": [0.25] * 3}
+        return {"classes": world.SHAPES, "image_size": 96, "mean": [0.5], "std": [0.25]}
     if name in PACKAGED:
         known = PACKAGED[name]
         classes = _imagenet_classes() if known.classifier else ()

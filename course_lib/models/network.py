@@ -24,8 +24,8 @@ class Network(nn.Module):
         name: What to call it in a figure.
         classes: Names, in the order of the logits.
         image_size: Side of the images it was made for, in pixels; others work too if the network takes them.
-        mean: Mean of R, G, B in [0, 1], which is subtracted.
-        std: Standard deviation of R, G, B, by which is divided.
+        mean: Mean of R, G, B in [0, 1], which is subtracted; or one value for all three, which takes less time.
+        std: Standard deviation of R, G, B, by which is divided, or one value.
 
     Attributes:
         layers: Every name that can be tapped.

@@ -165,7 +165,7 @@ class Packaged:
         sha256: Of the file.
         architecture: Makes the network without weights.
         state: From what the file holds to tensors by the names of the architecture.
-        mean: Of the images that the network was trained on, R, G, B in [0, 1].
+        mean: Of the images that the network was trained on, in [0, 1]: R, G, B, or one value for all three.
         std: What they were divided by.
         classifier: Whether it ends in the logits of ImageNet's 1000 classes, in ImageNet's order.
     """
@@ -176,8 +176,8 @@ class Packaged:
     sha256: str
     architecture: Callable[[], nn.Module]
     state: Callable[[Mapping[str, Tensor]], Iterator[tuple[str, Tensor]]]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     classifier: bool
 
 
@@ -189,8 +189,8 @@ PACKAGED = {
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         architecture=efficientnet_lite0,
         state=_lite0_state,
-        mean=(127 / 255,) * 3,
-        std=(128 / 255,) * 3,
+        mean=(127 / 255,),
+        std=(128 / 255,),
         classifier=True,
     ),
     "vgg19_features": Packaged(
@@ -201,7 +201,7 @@ PACKAGED = {
         architecture=vgg19_features,
         state=_vgg19_state,
         mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
-        std=(1 / 255,) * 3,
+        std=(1 / 255,),
         classifier=False,
     ),
 }
