@@ -103,3 +103,10 @@ def test_the_tiles_of_a_figure_are_found_row_by_row_without_its_heads():
     found = cover.tiles(figure)
     assert [tile.size for tile in found] == [(96, 86)] * 4
     assert [tile.getpixel((5, 5)) for tile in found] == [Image.new("RGB", (1, 1), c).getpixel((0, 0)) for c in colours]
+
+
+def test_the_large_map_has_the_order_of_the_page():
+    grid = cover.grid_of_photographs()
+    assert sorted(grid.flatten().tolist()) == list(range(270))
+    with Image.open(ROOT / BOOK / "images" / "cutouts.webp") as image:
+        assert image.size == (grid.shape[1] * 209 + 1, grid.shape[0] * 209 + 1)

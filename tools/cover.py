@@ -1,13 +1,16 @@
-"""Draws the pictures of the first page: python -m tools.cover [hero] [cards] [social], by default all three.
+"""Draws pictures that pages show as files: python -m tools.cover [hero] [cards] [social] [map], by default all.
 
 The cards, and what networks painted, are images that the notebooks have stored: run it again where a chapter's figures
-have changed. If a figure has moved, or has other tiles now, its row in CARDS or PAINTED says which one to take. The
-hero needs the cut-outs and EfficientNet-Lite0, and the social preview chromium.
+have changed. If a figure has moved, or has other tiles now, its row in CARDS or PAINTED says which one to take. The map
+is chapter 3b's grid of photographs, larger than on its page. The hero needs the cut-outs and EfficientNet-Lite0, the map
+the cut-outs, and the social preview chromium.
 """
 
 import argparse
 import base64
+import html
 import io
+import json
 import re
 import shutil
 import sys
@@ -16,11 +19,12 @@ from typing import NamedTuple
 
 import nbformat
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
 
-from course_lib import cutouts, embedding, models
+from course_lib import cutouts, embedding, models, plotting
 from project.repository import BOOK, CONFIG, ROOT
 
 IMAGES = ROOT / BOOK / "images"
@@ -206,23 +210,39 @@ p {{ margin: 0 0 0 auto; font: 400 27px/1.3 Sans3, sans-serif; color: #55636f; t
 def write_social() -> None:
     from playwright.sync_api import sync_playwright  # here, as only this needs it
 
-    html = IMAGES / "social.html"
+    preview = IMAGES / "social.html"
     fonts = (ROOT / "vendor" / "static" / "fonts").as_uri()
-    html.write_text(SOCIAL.format(fonts=fonts, images=IMAGES.as_uri(), title=CONFIG["title"]))
+    preview.write_text(SOCIAL.format(fonts=fonts, images=IMAGES.as_uri(), title=CONFIG["title"]))
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         window = chromium.new_page(viewport={"width": 1200, "height": 630})
-        window.goto(html.as_uri(), wait_until="networkidle")
+        window.goto(preview.as_uri(), wait_until="networkidle")
         window.screenshot(path=IMAGES / "social.jpg", type="jpeg", quality=82)
         chromium.close()
-    html.unlink()
+    preview.unlink()
+
+
+# ---------------------------------------------------------------- a large file
+
+
+def grid_of_photographs() -> Tensor:
+    """Which cut-out is where in chapter 3b, (rows, columns), as its page has stored it."""
+    stored = (ROOT / BOOK / "03b_maps.ipynb").read_text()
+    (found,) = re.findall(r"data-tiles=\\\"(.*?)\\\"", stored)
+    return torch.tensor(json.loads(html.unescape(json.loads(f'"{found}"')))["grid"])
+
+
+def write_map() -> None:
+    photographs = cutouts.collection().images(size=208, ground=1.0)
+    mosaic = plotting.mosaic(photographs, grid_of_photographs())
+    (IMAGES / "cutouts.webp").write_bytes(plotting.encode(mosaic, "webp", 72))
 
 
 if __name__ == "__main__":
-    parts = {"hero": write_hero, "cards": write_cards, "social": write_social}
+    parts = {"hero": write_hero, "cards": write_cards, "social": write_social, "map": write_map}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(parts), metavar="hero | cards | social")
+    parser.add_argument("parts", nargs="*", default=list(parts), metavar="hero | cards | social | map")
     for part in parser.parse_args().parts:
         parts[part]()
