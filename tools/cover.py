@@ -2,8 +2,8 @@
 
 The cards, and what networks painted, are images that the notebooks have stored: run it again where a chapter's figures
 have changed. If a figure has moved, or has other tiles now, its row in CARDS or PAINTED says which one to take. The map
-is chapter 3b's grid of photographs, larger than on its page. The hero needs the cut-outs and EfficientNet-Lite0, the map
-the cut-outs, and the social preview chromium.
+is chapter 3b's grid of photographs, larger than on its page. The hero needs the cut-outs and EfficientNet-Lite0, the
+map the cut-outs, and the social preview chromium.
 """
 
 import argparse
