@@ -228,7 +228,7 @@ def ANSWER(**k):
         except OSError:
             pass
 """,
-        r"more than 16 MB|memory|Memory",
+        r"more than its answers may have|memory|Memory",
     ),
     "a printed report": (
         """

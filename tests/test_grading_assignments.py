@@ -95,8 +95,8 @@ def results(asked, tmp_path_factory):
         books[f"mistake{i}"] = submissions.handed_in(asked.key, wrong, submissions.solution)
     for name, book in books.items():
         (folder / f"{name}.ipynb").write_bytes(submissions.bytes_of(book))
-    _, by_slug, found = grade.grade(folder, folder / "grades", asked.key)
-    return {by_slug[slug].student: {one.question: one for one in each} for slug, each in found.items()}
+    _, found, graded = grade.grade(folder, folder / "grades", asked.key)
+    return {one.student: {result.question: result for result in graded[one.slug]} for one in found.submissions}
 
 
 def test_the_solution_gets_full_marks(asked, results):

@@ -39,10 +39,10 @@ def run(tmp_path_factory):
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(question, "assignment", impatient)
-        made, by_slug, found = grade.grade(folder, out, KEY)
-        report.report(made, by_slug, found)
+        made, found, graded = grade.grade(folder, out, KEY)
+        report.report(made, found, graded)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
-    return out, {by_slug[slug].student: {one.question: one for one in each} for slug, each in found.items()}
+    return out, {one.student: {result.question: result for result in graded[one.slug]} for one in found.submissions}
 
 
 @pytest.mark.parametrize(("name", "asked", "attack"), CASES, ids=[attack for _, _, attack in CASES])

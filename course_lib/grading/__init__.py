@@ -17,8 +17,10 @@ module          one idea
 ``notebook``    the answers out of a handed-in notebook, whatever was handed in
 ``release``     the student's notebook out of the solution
 ``collect``     submissions out of a folder or an archive
+``roster``      who is in the class, and whom a submission's name means
 ``sandbox``     one locked-up process a question
 ``child``       what runs inside the sandbox
+``define``      an answer's cells, run under the grader's rules
 ``grade``       the run: every question of every submission once, on all cores, resumable
 ``report``      pages, tables and files of the results
 ``similar``     submissions that resemble each other

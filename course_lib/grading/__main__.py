@@ -1,6 +1,7 @@
 """The instructor's two commands: `python -m course_lib.grading release` and `... grade SUBMISSIONS --out GRADES`."""
 
 import argparse
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: 0 after --help, 1 if `release --check` finds a notebook that is not current, 2 for an error in the
-            arguments or the input, 130 after Ctrl-C.
+            arguments, the input or the machine, in a sentence that says what to do, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="python -m course_lib.grading", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -24,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     second.add_argument("--out", type=Path, required=True, help="folder for the grades")
     second.add_argument("--assignment", help="for example a2 (default: what most of the submissions answer)")
     second.add_argument("--jobs", type=int, help="submissions at a time (default: as many as there are cores)")
+    second.add_argument("--roster", type=Path, help="who is in the class: a CSV of Canvas, Moodle or your own")
+    second.add_argument("--only", action="append", default=[], metavar="STUDENT", help="grade this student alone")
+    second.add_argument("--regrade", action="store_true", help="grade again what is graded (with --only: of those)")
+    second.add_argument("--look", action="store_true", help="only say who was found how, and grade nothing")
     second.add_argument("--scheduler", help="address of a Dask cluster that does the work, for example tcp://host:8786")
     given = parser.parse_args(arguments)
     try:
@@ -31,10 +36,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _release(given.check)
         else:
             _grade(given)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except OSError as error:
+        parser.exit(2, f"{_remedy(error)}\n")
+    except (ValueError, RuntimeError) as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, f"\nstopped; the same command goes on from what is in {given.out}\n")
+        parser.exit(130, f"\nstopped; the same command goes on from what is in {getattr(given, 'out', 'the folder')}\n")
+
+
+def _remedy(error: OSError) -> str:
+    """What a file system complains about, and what to do, in a sentence."""
+    if error.errno is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    remedies = {
+        errno.ENOSPC: "make room on the disk",
+        errno.EDQUOT: "make room in your quota",
+        errno.EACCES: "choose a folder that you may write to",
+        errno.EROFS: "choose a folder that you may write to",
+        errno.ENOTDIR: "choose another --out, a folder",
+        errno.EEXIST: "choose another --out, a folder",
+        errno.EMFILE: "allow more open files (ulimit -n), or use fewer --jobs",
+    }
+    what = remedies.get(error.errno, "mend it")
+    said = error.strerror or str(error)
+    return f"{where}{said}; {what}, and run the same command: what is graded is kept"
 
 
 def _release(check: bool) -> None:
@@ -56,12 +82,36 @@ def _release(check: bool) -> None:
 
 def _grade(given: argparse.Namespace) -> None:
     """Grade, write the reports, and print where they are."""
-    from course_lib.grading.grade import grade
+    from course_lib.grading import collect, notebook, roster, sandbox
+    from course_lib.grading.grade import PENDING, grade, saved_run
     from course_lib.grading.report import report
 
-    run, submissions, results = grade(given.submissions, given.out, given.assignment, given.jobs, given.scheduler)
-    report(run, submissions, results)
+    people = roster.read(given.roster) if given.roster else ()
+    if given.look:
+        before = saved_run(given.out)
+        key = given.assignment or (before.assignment.key if before else None)
+        found = collect.collect(given.submissions, key, people)
+        print("\n".join(collect.summary(found, people)))
+        return
+    run, found, results = grade(
+        given.submissions,
+        given.out,
+        given.assignment,
+        given.jobs,
+        given.scheduler,
+        people=people,
+        only=given.only,
+        regrade=given.regrade,
+        say=print,
+    )
+    name = run.assignment.name
+    handed_out = sandbox.PACKAGE.parent / "assignments" / name / f"{name}.ipynb"
+    stub = notebook.read(handed_out.read_bytes()) if handed_out.exists() else None
+    report(run, found, results, people, stub, print)
     print(f"{len(results)} submissions graded: {given.out / 'index.html'}, {given.out / 'gradebook.csv'}")
+    waiting = {one.parts[0].said for each in results.values() for one in each if one.status == PENDING}
+    if waiting - {"not graded yet"}:
+        raise RuntimeError(f"not all is graded, so run the same command again: {'; '.join(sorted(waiting))}")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 Nothing here is trusted by the grader, since a student's code runs next to it: it knows the inputs of one question at a
 time and no expected value, and all it can send out is bytes that the grader reads strictly. It is not part of the
-package's import tree: `sandbox` shows this file and `plain` to a Python without site-packages.
+package's import tree: `sandbox` shows this file, `define` and `plain` to a Python without site-packages.
 
 The way in is standard input, the way out standard output. Both carry frames: 8 bytes of length, then a message of
 `plain`. The first frame out says that the libraries are loaded; then a frame comes back for each frame sent.
 """
 
-import ast
 import ctypes
 import json
 import math
@@ -25,14 +24,14 @@ from typing import Any, NoReturn
 PACKAGES = "/sandbox"
 if __name__ == "__main__":  # in the sandbox, where course_lib.grading is not
     sys.path[:0] = [PACKAGES]
+    import define  # type: ignore[import-not-found]
     import plain  # type: ignore[import-not-found]
 else:
-    from course_lib.grading import plain
+    from course_lib.grading import define, plain
 
 MEMORY = 1_000_000_000  # bytes that an answer may use beside what the libraries take
 PATIENCE = 3  # limits are of processor time; on a busy machine the clock may show so many times more
-ANSWER = 16_000_000  # bytes that all answers to a question may have
-TEXT = 600  # characters of an error
+TEXT = define.TEXT
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36  # of <linux/prctl.h>
 
 
@@ -58,7 +57,7 @@ def main() -> None:
 
 
 def _in_a_process_of_its_own(request: dict[str, Any], out: int) -> bytes:
-    """Fork, answer there, and pass on what came back: at most ANSWER bytes, in the request's seconds of computing."""
+    """Fork, answer there, and pass on what came back: so many bytes at most, in the request's seconds of computing."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -78,29 +77,42 @@ def _in_a_process_of_its_own(request: dict[str, Any], out: int) -> bytes:
         received += chunk
         if not chunk:
             break
-        if len(received) > ANSWER:
+        if len(received) > room(len(request["calls"])):
             ended = "size"
             break
     os.close(read)
-    status = _end(pid, kill=ended != "well")
+    status, computed = _end(pid, kill=ended != "well")
     if ended == "well" and status != 0:
         ended = f"signal {-status}" if status < 0 else f"exit {status}"
-    return json.dumps({"ended": ended}).encode() + b"\n" + bytes(received)
+    return json.dumps({"ended": ended, "computed": round(computed, 3)}).encode() + b"\n" + bytes(received)
 
 
-def _end(pid: int, kill: bool) -> int:
-    """The exit status, negative for a signal; whatever the process left running is gone afterwards."""
+def room(calls: int) -> int:
+    """Bytes that the answers to so many calls may have in all.
+
+    Args:
+        calls: How often a question's function is called.
+
+    Returns:
+        The room for one answer or error, times the calls, and one to spare.
+    """
+    each: int = plain.ANSWER + plain.HEADER + 8
+    return (calls + 1) * each
+
+
+def _end(pid: int, kill: bool) -> tuple[int, float]:
+    """The exit status, negative for a signal, and the seconds of computing; what it left running is gone afterwards."""
     deadline = time.monotonic() + 1.0
-    while not kill and time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            _kill_all()
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
-    os.kill(pid, signal.SIGKILL)
-    status = os.waitpid(pid, 0)[1]
+    done = 0
+    while not kill and not done and time.monotonic() < deadline:
+        done, status, used = os.wait4(pid, os.WNOHANG)
+        if not done:
+            time.sleep(0.001)
+    if not done:
+        os.kill(pid, signal.SIGKILL)
+        _, status, used = os.wait4(pid, 0)
     _kill_all()
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
 def _kill_all() -> None:
@@ -125,9 +137,10 @@ def _answer(request: dict[str, Any], write: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         failed: dict[str, str] = {}
         try:
-            function = _define(request, failed)
+            allowed = {key: request[key] for key in ("modules", "libraries")}
+            function = define.define(request["cells"], request["function"], failed, **allowed)
         except BaseException as error:
-            _write(write, plain.encode({"error": _said(error, failed)}))
+            _write(write, plain.encode({"error": define.said(error, failed)}))
             os._exit(0)
         for i, inputs in enumerate(request["calls"]):
             try:
@@ -136,77 +149,14 @@ def _answer(request: dict[str, Any], write: int) -> NoReturn:
                     "answer": function(**{name: plain.build(value) for name, value in inputs.items()}),
                 }
                 frame = plain.encode(message)
+                if len(frame) > plain.ANSWER:
+                    raise ValueError(f"it has {len(frame) / 1000:.0f} kB, and {plain.ANSWER // 1000} kB is the most")
             except BaseException as error:
-                frame = plain.encode({"call": i, "error": _said(error, failed)})
+                frame = plain.encode({"call": i, "error": define.said(error, failed)})
             _write(write, frame)
         status = 0
     finally:
         os._exit(status)
-
-
-def _define(request: dict[str, Any], failed: dict[str, str]) -> Any:
-    """Run the answer's cells, and before them the imports of other cells that they use; the function they define."""
-    answers = [text for text, mine in request["cells"] if mine]
-    used = {node.id for text in answers for node in ast.walk(_parsed(text)) if isinstance(node, ast.Name)}
-    space: dict[str, Any] = {"__name__": "__main__"}
-    for text, mine in request["cells"]:
-        for statement in [] if mine else _imports(text):
-            if {(alias.asname or alias.name).split(".")[0] for alias in statement.names} & used:
-                try:
-                    exec(compile(ast.Module([statement], []), "import", "exec"), space)
-                except ImportError as error:
-                    failed |= {(alias.asname or alias.name).split(".")[0]: _refused(error) for alias in statement.names}
-        if mine:
-            exec(compile(text, "answer", "exec"), space)
-    if not callable(space.get(request["function"])):
-        raise LookupError(f"the answer defines no function {request['function']!r}")
-    return space[request["function"]]
-
-
-def _parsed(text: str) -> ast.Module:
-    """The tree of an answer's cell; notebook commands in it are a mistake of the student's."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.lstrip().startswith(("%", "!")):
-            raise SyntaxError(f"line {number} is a notebook command, which is not run here: {line.strip()}")
-    return ast.parse(text, "answer")
-
-
-def _imports(text: str) -> list[ast.Import | ast.ImportFrom]:
-    """The imports at the top level of a cell; notebook commands in it do not matter."""
-    plainly = "\n".join("" if line.startswith(("%", "!")) else line for line in text.splitlines())
-    try:
-        body = ast.parse(plainly).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    return [statement for statement in body if isinstance(statement, ast.Import | ast.ImportFrom)]
-
-
-def _refused(error: ImportError) -> str:
-    """What is not shown in here cannot be imported."""
-    what = error.name if isinstance(error, ModuleNotFoundError) else f"this: {error}"
-    return f"an answer may not import {what}"[:TEXT]
-
-
-def _said(error: BaseException, failed: dict[str, str]) -> str:
-    """The error in a line, with the line of the answer that raised it."""
-    if isinstance(error, NotImplementedError):
-        return "not answered yet"
-    if isinstance(error, ImportError):
-        return _refused(error)
-    if type(error) is LookupError:
-        return str(error)[:TEXT]
-    if isinstance(error, NameError) and error.name in failed:
-        return failed[error.name][:TEXT]
-    if isinstance(error, NameError):
-        return f"NameError: {error}. An answer's cells are run alone: other cells' variables are not there"[:TEXT]
-    numbers = []
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "answer":
-            numbers.append(trace.tb_lineno)
-        trace = trace.tb_next
-    where = f" (line {numbers[-1]} of the answer's cell)" if numbers else ""
-    return f"{type(error).__name__}: {str(error)[:TEXT]}{where}"
 
 
 # ---------------------------------------------------------------- frames

@@ -1,21 +1,49 @@
-"""Submissions out of a folder or an archive, as learning platforms pack them."""
+"""Submissions out of a folder or an archive, as learning platforms pack them.
+
+Who handed in is decided by what the platform or the instructor wrote, the outermost name, and never by the name of a
+file that a student chose:
+
+====================================================  ==================================================
+layout                                                 the student
+====================================================  ==================================================
+Canvas, `doejane_LATE_123_4567_a2.ipynb`               `doejane_123`
+Moodle, `Ann Lee_42_assignsubmission_file_/a2.ipynb`   `Ann Lee_42`
+nbgrader, `submitted/ann/a2_pixels/a2_pixels.ipynb`    `ann`
+GitHub Classroom, `a2-pixels-ann/...` with .git        `ann`
+a folder for each student, as deep as you like         the outermost folder
+files of any other name                                the file's name
+====================================================  ==================================================
+"""
 
 import hashlib
+import os
 import re
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from course_lib.errors import require
 from course_lib.grading import notebook
+from course_lib.grading import question as questions
 from course_lib.grading.notebook import Notebook, Unreadable
+from course_lib.grading.roster import Person, match
 
 # Canvas: NAME_USER_SUBMISSION_FILE, with LATE after the name where it was late
-CANVAS = re.compile(r"(?P<name>[^_/]+)_(?:LATE_)?(?P<user>\d+)_(?P<submission>\d+)_(?P<file>.+)")
+CANVAS = re.compile(r"(?P<name>[^_/]+)_(?P<late>LATE_)?(?P<user>\d+)_(?P<submission>\d+)_(?P<file>.+)", re.DOTALL)
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<user>\d+)_assignsubmission_(file|onlinetext)_?(?P<file>.*)", re.DOTALL)
+AGAIN = re.compile(
+    r"[-_ ]?[Cc]opy(\d*)$|-(\d{1,2})$| ?\((\d{1,2})\)$"
+)  # what platforms append to a name that was there
+WRAPPERS = re.compile(r"submitted|submissions?|.*-submissions|assignsubmission.*")
+NBGRADER = {"source", "release", "autograded", "feedback", "exchange"}
 FILES = 20_000  # of an archive
+NOTEBOOKS = 20  # of one student
+SHOWN = 300  # characters of a list of files
 
 
 @dataclass(frozen=True)
@@ -28,6 +56,10 @@ class Submission:
         sha256: Of the file's content; where it was not read, of the names of the files.
         notebook: What the grader takes from it; empty where there is a problem.
         problem: Why it cannot be graded, in words for the student; "" where it can.
+        how: What named the student: "Canvas", "Moodle", "GitHub", "folder", "file name".
+        note: What an instructor should know about the choice of the file; "" for nothing.
+        late: Did Canvas mark it as late?
+        person: Who it is in the roster; None without a roster, or where nobody is sure to be meant.
     """
 
     student: str
@@ -35,6 +67,11 @@ class Submission:
     sha256: str
     notebook: Notebook
     problem: str = ""
+    how: str = ""
+    note: str = ""
+    late: bool = False
+    person: Person | None = None
+    _where: "tuple[_Source, _File] | None" = field(default=None, repr=False, compare=False)
 
     @property
     def slug(self) -> str:
@@ -43,132 +80,464 @@ class Submission:
         name = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:40]
         return f"{name or 'student'}-{hashlib.sha256(self.student.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """The stored images, read from the file again, since those of a whole class would fill the memory.
+
+        Returns:
+            (media type, base64) of each; empty where the file cannot be read any more.
+        """
+        try:
+            return notebook.figures(self._where[0].read(self._where[1])) if self._where else ()
+        except (_Refused, Unreadable):
+            return ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Who was found in a folder or an archive.
+
+    Attributes:
+        submissions: One for each student, sorted by name.
+        assignment: The key of what is graded, "a2".
+        ignored: Files that belong to no student, as (name, why).
+        absent: Those of the roster who handed in nothing.
+    """
+
+    submissions: tuple[Submission, ...]
+    assignment: str
+    ignored: tuple[tuple[str, str], ...] = ()
+    absent: tuple[Person, ...] = ()
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the folder or the archive: its name, without ways out, and when it was changed."""
+
+    name: PurePosixPath
+    changed: float
+    key: object  # what the source needs to open it
+    problem: str = ""
+
+
+class _Source(Protocol):
+    """Where the files lie."""
+
+    clones: frozenset[PurePosixPath]  # folders that hold a .git
+
+    def files(self) -> list[_File]: ...
+
+    def read(self, file: _File) -> bytes: ...
+
 
 class _Refused(Exception):
     """A file that is not read."""
 
 
-def collect(path: Path) -> Iterator[Submission]:
+# ---------------------------------------------------------------- who handed in what
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """A student as the layout names it."""
+
+    student: str
+    how: str
+    names: tuple[str, ...]  # what a roster may know the student by, the surest first
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A notebook that a student handed in."""
+
+    file: _File
+    shown: str
+    submission: int
+    late: bool
+    sha256: str
+    notebook: Notebook
+    problem: str
+
+    @property
+    def age(self) -> tuple[int, int, float]:
+        """Larger for what was handed in later: Canvas's number, the platform's copy number, the file's time."""
+        return (self.submission, _copies(self.shown)[1], self.file.changed)
+
+
+def collect(path: Path, key: str | None = None, roster: Sequence[Person] = ()) -> Found:
     """One submission for each student, whatever each of them handed in.
 
-    The student is Canvas's NAME_USER of a file's name, else the folder that the file lies in, else the file's name.
-    Nothing is unpacked to the disk.
+    Nothing is unpacked to the disk, and no file can stop the others from being read. Of several notebooks of a student,
+    the one that answers the assignment counts; of several versions of that one, the newest.
 
     Args:
         path: A folder or a .zip.
+        key: The assignment, "a2"; None takes what most of the students answer.
+        roster: Who is in the class; see `roster.read`.
 
-    Yields:
-        The submissions, sorted by the student's name.
+    Returns:
+        Who was found, and what was not understood.
 
     Raises:
-        ValueError: The path is not there, is neither of the two, or holds no submission or too many files.
+        ValueError: The path is not there, is neither of the two, holds no submission or too many files, or no answer
+            to a known assignment while `key` is None.
     """
     require(path.exists(), f"no submissions: {path} is not there")
-    files = _folder(path) if path.is_dir() else _archive(path)
-    wrapped = not path.is_dir() and len({name.parts[0] for name in files}) == 1  # a folder that was packed whole
-    flat = wrapped and sum(len(name.parts) == 2 and name.suffix == ".ipynb" for name in files) > 1
-    students: dict[str, list[PurePosixPath]] = {}
-    for name in files:
-        students.setdefault(name.stem if flat and not CANVAS.fullmatch(name.name) else _student(name), []).append(name)
-    require(bool(students), f"no submissions in {path}")
-    for student in sorted(students):
-        yield _submission(path, student, sorted(students[student]))
-
-
-def _folder(path: Path) -> list[PurePosixPath]:
-    """The files of a folder, links and pipes included."""
-    return [PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if _is_work(file, path)]
-
-
-def _is_work(file: Path, root: Path) -> bool:
-    """Is this a file that a student may have handed in?"""
-    hidden = any(part.startswith((".", "__MACOSX")) for part in file.relative_to(root).parts)
-    return not hidden and (file.is_symlink() or not file.is_dir())
-
-
-def _archive(path: Path) -> list[PurePosixPath]:
-    """The files of a zip archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise ValueError(f"{path} is neither a folder nor a zip archive: {error}") from None
-    require(len(names) <= FILES, f"{path} holds {len(names)} files; {FILES} is the limit")
-    shown = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in _safe(name).split("/"))]
-    require(len(set(shown)) == len(shown), f"{path} holds two files of one name")
-    return [PurePosixPath(name) for name in shown]
-
-
-def _safe(name: str) -> str:
-    """An archive's name for a file, without the ways out of a folder."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
-
-
-def _student(name: PurePosixPath) -> str:
-    """The student that a file belongs to."""
-    found = CANVAS.fullmatch(name.name)
-    if found:
-        return f"{found['name']}_{found['user']}"
-    parts = PurePosixPath(_safe(str(name))).parts
-    return parts[-2] if len(parts) > 1 else name.stem
-
-
-def _submission(path: Path, student: str, names: list[PurePosixPath]) -> Submission:
-    """What a student's files amount to: one notebook, or a problem."""
-    shown = [_shown(name) for name in names]
-    notebooks = [name for name in names if name.suffix.lower() == ".ipynb"]
-    seen = "\n".join(shown)
-    nothing = hashlib.sha256(seen.encode("utf-8", "replace")).hexdigest()
-    if len(notebooks) != 1:
-        problem = (
-            f"{len(notebooks)} notebooks ({', '.join(_shown(name) for name in notebooks)}): hand in one"
-            if notebooks
-            else f"no notebook (.ipynb) among what was handed in: {', '.join(shown)}"
-        )
-        return Submission(student, seen, nothing, Notebook(), problem)
-    try:
-        data = _bytes(path, notebooks[0])
-    except _Refused as error:
-        return Submission(student, _shown(notebooks[0]), nothing, Notebook(), str(error))
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        return Submission(student, _shown(notebooks[0]), digest, notebook.read(data))
-    except Unreadable as error:
-        return Submission(student, _shown(notebooks[0]), digest, Notebook(), str(error))
-
-
-def _shown(name: PurePosixPath) -> str:
-    """A file's name as the student gave it."""
-    found = CANVAS.fullmatch(name.name)
-    return found["file"] if found else name.name
-
-
-def _bytes(path: Path, name: PurePosixPath) -> bytes:
-    """A file's first bytes, one more than the limit at most, so that neither size nor a zip bomb costs memory."""
-    most = notebook.LIMIT + 1
-    try:
-        if path.is_dir():
-            file = path / name
-            if file.is_symlink() or not stat.S_ISREG(file.stat().st_mode):
-                raise _Refused("the file is a link, or no plain file: hand in the notebook itself")
-            size = file.stat().st_size
-            with file.open("rb") as stream:
-                data = stream.read(most)
+    source: _Source = _Folder(path) if path.is_dir() else _Zip(path)
+    files, clones, ignored = _unwrapped(source.files(), source.clones, packed=not path.is_dir())
+    owned: dict[_Owner, list[_File]] = {}
+    for file in files:
+        owner = _owner(file, clones)
+        if owner is None:
+            ignored.append((str(file.name), "no notebook, and no student's name"))
         else:
-            with zipfile.ZipFile(path) as archive:
-                info = archive.getinfo(str(name))
-                if stat.S_ISLNK(info.external_attr >> 16):
-                    raise _Refused("the file is a link: hand in the notebook itself")
-                if ".." in name.parts or name.is_absolute() or "\\" in str(name):
-                    raise _Refused("the file's name leads out of its folder")
-                size = info.file_size
-                with archive.open(info) as stream:
-                    data = stream.read(most)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
-        raise _Refused(f"the file cannot be read: {type(error).__name__}") from None
-    if len(data) == most:
-        raise _Refused(
-            f"the file has {max(size, most) / 1e6:.0f} MB, and {notebook.LIMIT / 1e6:.0f} MB is the limit: "
-            "clear the largest outputs and hand in again"
-        )
+            owned.setdefault(owner, []).append(file)
+    require(bool(owned), f"no submissions in {path}" + (f": only {_list(n for n, _ in ignored)}" if ignored else ""))
+    read = {owner: _candidates(source, mine) for owner, mine in owned.items()}
+    key = key or which([one.notebook for candidates in read.values() for one in candidates])
+    made = [_submission(source, owner, owned[owner], read[owner], key) for owner in owned]
+    made, absent = _named(made, {owner.student: owner.names for owner in owned}, roster)
+    return Found(tuple(sorted(made, key=lambda one: one.student)), key, tuple(ignored), tuple(absent))
+
+
+def which(notebooks: Iterable[Notebook]) -> str:
+    """The assignment that most of the notebooks answer.
+
+    Args:
+        notebooks: At least one.
+
+    Returns:
+        Its key, "a2".
+
+    Raises:
+        ValueError: No notebook has an answer cell of a known assignment.
+    """
+    found = Counter(filter(None, map(answers, notebooks)))
+    require(bool(found), "no submission holds an answer to a known assignment; name it with --assignment")
+    return found.most_common(1)[0][0]
+
+
+def answers(book: Notebook) -> str:
+    """The assignment that most of a notebook's marks belong to.
+
+    Args:
+        book: What was read of it.
+
+    Returns:
+        Its key, "" for none.
+    """
+    known = questions.keys()
+    found = Counter(key for mark in book.marks if (key := mark.split(".")[0]) in known)
+    return found.most_common(1)[0][0] if found else ""
+
+
+def _owner(file: _File, clones: dict[str, str]) -> _Owner | None:
+    """The student that a file belongs to: by the outermost name, and by nothing that a student chose."""
+    top, inside = file.name.parts[0], len(file.name.parts) > 1
+    if found := MOODLE.fullmatch(top):
+        return _Owner(f"{found['name']}_{found['user']}", "Moodle", (found["user"], found["name"]))
+    if inside and top in clones:
+        return _Owner(clones[top], "GitHub", (clones[top],))
+    if inside:
+        return _Owner(top, "folder", (top, *top.split("_")))
+    if found := CANVAS.fullmatch(top):
+        return _Owner(f"{found['name']}_{found['user']}", "Canvas", (found["user"], found["name"]))
+    stem = file.name.stem
+    return _Owner(stem, "file name", (stem, *stem.split("_"))) if file.name.suffix.lower() == ".ipynb" else None
+
+
+def _unwrapped(
+    files: list[_File], clones: frozenset[PurePosixPath], *, packed: bool
+) -> tuple[list[_File], dict[str, str], list[tuple[str, str]]]:
+    """The files below the folders that hold a whole class; GitHub's names by folder; and what was left out."""
+    ignored: list[tuple[str, str]] = []
+    while files:
+        tops = {file.name.parts[0] for file in files}
+        if "submitted" in tops and tops & NBGRADER:
+            out = [file for file in files if file.name.parts[0] != "submitted"]
+            ignored += [(str(file.name), "beside nbgrader's folder `submitted`") for file in out]
+            files = [file for file in files if file not in out]
+        elif not _is_wrapper(files, clones, packed):
+            break
+        else:
+            clones = frozenset(PurePosixPath(*clone.parts[1:]) for clone in clones if len(clone.parts) > 1)
+            files = [replace(file, name=PurePosixPath(*file.name.parts[1:])) for file in files]
+    return files, _github(sorted(str(clone) for clone in clones if len(clone.parts) == 1)), ignored
+
+
+def _is_wrapper(files: list[_File], clones: frozenset[PurePosixPath], packed: bool) -> bool:
+    """Do all files lie in one folder that is no student, but holds the class?"""
+    tops = {file.name.parts[0] for file in files}
+    if len(tops) > 1 or any(len(file.name.parts) == 1 for file in files):
+        return False
+    top = tops.pop()
+    if MOODLE.fullmatch(top) or PurePosixPath(top) in clones:
+        return False
+    notebooks = [PurePosixPath(*file.name.parts[1:]) for file in files if file.name.suffix.lower() == ".ipynb"]
+    folders = {name.parts[0] for name in notebooks if len(name.parts) > 1}
+    lying = {_copies(name.name)[0] for name in notebooks if len(name.parts) == 1}
+    named = any(MOODLE.fullmatch(name.parts[0]) or CANVAS.fullmatch(name.parts[0]) for name in notebooks)
+    known = questions.keys()
+    students = {folder for folder in folders if folder.split("_")[0] not in known}
+    if WRAPPERS.fullmatch(top) or named or len(students) > 1 or (packed and len(lying) > 1):
+        return True
+    inner = [replace(file, name=PurePosixPath(*file.name.parts[1:])) for file in files]
+    return len(students) == 1 and not lying and _is_wrapper(inner, frozenset(), packed)
+
+
+def _github(clones: list[str]) -> dict[str, str]:
+    """The user of each clone: what is left of its folder's name without the assignment's, which all begin with."""
+    common = os.path.commonprefix(clones) if len(clones) > 1 else ""
+    prefix = common[: common.rfind("-") + 1]
+    return {clone: clone.removeprefix(prefix) or clone for clone in clones}
+
+
+def _named(
+    made: list[Submission], names: dict[str, tuple[str, ...]], roster: Sequence[Person]
+) -> tuple[list[Submission], list[Person]]:
+    """The submissions with whom the roster knows, and who of the roster is missing."""
+    if not roster:
+        return made, []
+    people = {one.student: match(roster, names[one.student]) for one in made}
+    claims = Counter(person for person in people.values() if person)
+    named = []
+    for one in made:
+        person = people[one.student]
+        if person is None:
+            one = replace(one, note=_join(one.note, "not in the roster"))
+        elif claims[person] > 1:
+            one = replace(one, note=_join(one.note, f"{claims[person]} submissions look like {person.name}'s"))
+        else:
+            one = replace(one, person=person)
+        named.append(one)
+    return named, [person for person in roster if not claims[person]]
+
+
+def _join(*notes: str) -> str:
+    """Notes in one line."""
+    return "; ".join(filter(None, notes))
+
+
+# ---------------------------------------------------------------- which notebook counts
+
+
+def _candidates(source: _Source, files: list[_File]) -> list[_Candidate]:
+    """A student's notebooks, read; the newest first."""
+    notebooks = sorted((file for file in files if file.name.suffix.lower() == ".ipynb"), key=lambda file: file.name)
+    return sorted((_candidate(source, file) for file in notebooks[:NOTEBOOKS]), key=lambda one: one.age, reverse=True)
+
+
+def _candidate(source: _Source, file: _File) -> _Candidate:
+    """A notebook, read, or why it was not."""
+    found = (CANVAS.fullmatch(file.name.name) if len(file.name.parts) == 1 else None) or MOODLE.fullmatch(
+        file.name.name
+    )
+    shown = found["file"] if found and found["file"] else file.name.name
+    canvas = found is not None and "submission" in found.groupdict()
+    number, late = (int(found["submission"][:18]), bool(found["late"])) if found and canvas else (0, False)
+    digest, read, problem = hashlib.sha256(str(file.name).encode("utf-8", "replace")).hexdigest(), Notebook(), ""
+    try:
+        data = source.read(file)
+        digest = hashlib.sha256(data).hexdigest()
+        read = notebook.read(data)
+    except (_Refused, Unreadable) as error:
+        problem = str(error)
+    return _Candidate(file, shown, number, late, digest, read, problem)
+
+
+def _submission(
+    source: _Source, owner: _Owner, files: list[_File], candidates: list[_Candidate], key: str
+) -> Submission:
+    """What a student's files amount to: one notebook, or a problem."""
+    mine = [one for one in candidates if not one.problem and answers(one.notebook) == key]
+    others = [] if mine else [one for one in candidates if not one.problem]
+    for found in (mine, others, [] if mine or others else candidates):
+        if found and not _several(found):
+            return _of(source, owner, found[0], candidates, key)
+    shown = sorted(_shown(file) for file in files)
+    seen = "\n".join(shown)
+    digest = hashlib.sha256(seen.encode("utf-8", "replace")).hexdigest()
+    if candidates:
+        clash = mine or candidates
+        digest = hashlib.sha256("".join(sorted(one.sha256 for one in clash)).encode()).hexdigest()
+        names = _list(sorted(one.shown for one in clash))
+        problem = f"{len(clash)} notebooks ({names}){' answer this assignment' if mine else ''}: hand in one"
+    else:
+        problem = f"no notebook (.ipynb) among what was handed in: {_list(shown)}"
+    return Submission(owner.student, seen[:SHOWN], digest, Notebook(), problem, owner.how)
+
+
+def _of(source: _Source, owner: _Owner, one: _Candidate, candidates: list[_Candidate], key: str) -> Submission:
+    """The submission that is this notebook."""
+    note = "late" if one.late else ""
+    if len(candidates) > 1:
+        newest = "the newest" if one is candidates[0] else "the newest that answers the assignment"
+        note = _join(note, f"{len(candidates)} notebooks ({_list(c.shown for c in candidates)}); {newest}, {one.shown}")
+    problem = one.problem
+    if not problem and (other := answers(one.notebook)) != key:
+        found = f"it answers assignment {other}" if other else "no cell begins with a line `# answer: ...`"
+        problem = f"the notebook is not that of assignment {key}: {found}"
+    read = Notebook() if one.problem else one.notebook
+    where = (source, one.file)
+    return Submission(owner.student, one.shown, one.sha256, read, problem, owner.how, note, one.late, None, where)
+
+
+def _several(found: list[_Candidate]) -> bool:
+    """Is there more than one notebook to choose from, and neither a number nor a name says which came later?"""
+    first = found[0]
+    rivals = [one for one in found[1:] if one.submission == first.submission and one.sha256 != first.sha256]
+    return any(_copies(one.shown)[0] != _copies(first.shown)[0] for one in rivals)
+
+
+def _copies(name: str) -> tuple[str, int]:
+    """A file's name without what a platform appends to the second of that name, and the number appended."""
+    stem, number = PurePosixPath(name).stem, 0
+    while found := AGAIN.search(stem):
+        stem, number = stem[: found.start()], number + int(found[1] or found[2] or found[3] or 1)
+    return stem or name, number
+
+
+def _shown(file: _File) -> str:
+    """A file's name as the student gave it."""
+    found = CANVAS.fullmatch(file.name.name) if len(file.name.parts) == 1 else None
+    return found["file"] if found else file.name.name
+
+
+def _list(names: Iterable[str]) -> str:
+    """Names in one line that is not too long."""
+    text = ", ".join(names)
+    return text if len(text) <= SHOWN else text[:SHOWN] + " ..."
+
+
+# ---------------------------------------------------------------- folders and archives
+
+
+def _hidden(parts: Sequence[str]) -> bool:
+    """Is this a file that nobody handed in, but a program left?"""
+    return any(part.startswith((".", "__MACOSX")) for part in parts)
+
+
+class _Folder:
+    """The files of a folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.clones: frozenset[PurePosixPath] = frozenset()
+
+    def files(self) -> list[_File]:
+        """All files that are not hidden, links and pipes included; links are not followed."""
+        found, clones = [], []
+        for folder, folders, names in os.walk(self.path):
+            here = Path(folder).relative_to(self.path)
+            if ".git" in folders:
+                clones.append(PurePosixPath(here.as_posix()))
+            names += [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            folders[:] = sorted(name for name in folders if not _hidden([name]))
+            for name in sorted(name for name in names if not _hidden([name])):
+                changed = os.lstat(os.path.join(folder, name)).st_mtime
+                found.append(_File(PurePosixPath((here / name).as_posix()), changed, Path(folder, name)))
+        self.clones = frozenset(clones)
+        return found
+
+    def read(self, file: _File) -> bytes:
+        """A file's bytes, or _Refused."""
+        path = Path(str(file.key))
+        try:
+            if path.is_symlink() or not stat.S_ISREG(path.stat().st_mode):
+                raise _Refused("the file is a link, or no plain file: hand in the notebook itself")
+            with path.open("rb") as stream:
+                return _limited(stream.read(notebook.LIMIT + 1), path.stat().st_size)
+        except OSError as error:
+            raise _Refused(f"the file cannot be read: {type(error).__name__}") from None
+
+
+class _Zip:
+    """The files of a zip archive."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.clones: frozenset[PurePosixPath] = frozenset()
+
+    def files(self) -> list[_File]:
+        """All files that are not hidden; of two entries of one name both."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                entries = archive.infolist()
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+            raise ValueError(f"{self.path} is neither a folder nor a zip archive: {error}") from None
+        require(len(entries) <= FILES, f"{self.path} holds {len(entries)} files; {FILES} is the limit")
+        found, clones = [], set()
+        for entry in entries:
+            parts = _parts(entry.filename)
+            if ".git" in parts:
+                clones.add(PurePosixPath(*parts[: parts.index(".git")]))
+            if parts and not entry.is_dir() and not _hidden(parts):
+                found.append(_File(PurePosixPath(*parts), _when(entry), entry, _leads_out(entry)))
+        self.clones = frozenset(clones)
+        return found
+
+    def read(self, file: _File) -> bytes:
+        """A file's bytes, or _Refused."""
+        entry = file.key
+        assert isinstance(entry, zipfile.ZipInfo)
+        if file.problem:
+            raise _Refused(file.problem)
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(entry) as stream:
+                return _limited(stream.read(notebook.LIMIT + 1), entry.file_size)
+        except _Refused:
+            raise
+        except Exception as error:  # decoders of broken archives raise what they like
+            raise _Refused(f"the file cannot be read: {type(error).__name__}") from None
+
+
+def _parts(name: str) -> list[str]:
+    """The folders and the name of an archive's entry, without the ways out of a folder."""
+    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+
+
+def _leads_out(entry: zipfile.ZipInfo) -> str:
+    """Why an entry is not read, or ""."""
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "the file is a link: hand in the notebook itself"
+    if ".." in entry.filename.replace("\\", "/").split("/") or entry.filename.startswith(("/", "\\")):
+        return "the file's name leads out of its folder"
+    return ""
+
+
+def _when(entry: zipfile.ZipInfo) -> float:
+    """When an entry was changed, as a number that grows."""
+    year, month, day, hour, minute, second = entry.date_time
+    return ((((year * 12 + month) * 31 + day) * 24 + hour) * 60 + minute) * 60.0 + second
+
+
+def _limited(data: bytes, size: int) -> bytes:
+    """The bytes of a file, unless they are too many: neither a size nor a zip bomb costs memory."""
+    if len(data) > notebook.LIMIT:
+        raise _Refused(notebook.too_large(max(size, len(data))))
     return data
+
+
+def summary(found: Found, roster: Sequence[Person] = ()) -> list[str]:
+    """Who was found how, for reading before anything is graded; what needs a look, line by line.
+
+    Args:
+        found: What `collect` gives.
+        roster: The roster that it was given.
+
+    Returns:
+        Lines of text.
+    """
+    hows = Counter(one.how for one in found.submissions)
+    named = ", ".join(f"{how} {count}" for how, count in hows.most_common())
+    lines = [f"found {len(found.submissions)} students of assignment {found.assignment} (named by: {named})"]
+    if roster:
+        known = sum(one.person is not None for one in found.submissions)
+        lines.append(
+            f"{known} of them are in the roster, which has {len(roster)}; {len(found.absent)} handed in nothing"
+        )
+    look = [one for one in found.submissions if one.problem or one.note]
+    lines += [f"  {one.student}: {_join(one.problem and f'CANNOT BE GRADED, {one.problem}', one.note)}" for one in look]
+    lines += [f"  not understood: {name[:SHOWN]} ({why})" for name, why in found.ignored[:NOTEBOOKS]]
+    if len(found.ignored) > NOTEBOOKS:
+        lines.append(f"  not understood: {len(found.ignored) - NOTEBOOKS} more files")
+    return ["".join(c if c.isprintable() else " " for c in line) for line in lines]

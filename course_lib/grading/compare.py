@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from course_lib.grading import plain
 from course_lib.grading.question import Question
+
+ORDER = "in another order"
 
 
 def verdict(question: Question, answer: Any, inputs: Mapping[str, Any], expected: Any) -> str | None:
@@ -31,8 +34,10 @@ def verdict(question: Question, answer: Any, inputs: Mapping[str, Any], expected
         except Exception as error:  # a judge need not foresee every form that an answer may have
             return f"the answer has another form than asked for ({type(error).__name__})"
     wrong = difference(answer, expected, question.tolerance)
-    if wrong is None:
+    if wrong is None or _also_right(question, answer, inputs, expected):
         return None
+    if wrong.endswith(ORDER) and question.order:
+        wrong = f"{wrong}; {question.order}"
     for mistake in question.mistakes:
         try:
             mistaken = mistake.function(**{name: plain.build(value) for name, value in inputs.items()})
@@ -41,6 +46,16 @@ def verdict(question: Question, answer: Any, inputs: Mapping[str, Any], expected
         if difference(answer, settle(mistaken), question.tolerance) is None:
             return f"It looks as if {mistake.says}."
     return wrong
+
+
+def _also_right(question: Question, answer: Any, inputs: Mapping[str, Any], expected: Any) -> bool:
+    """Is this another right answer, as where two neighbours are equally near?"""
+    if question.also is None or not_finite(answer):
+        return False
+    try:
+        return question.also(answer, expected, **{name: plain.build(value) for name, value in inputs.items()})
+    except Exception:  # it has another form
+        return False
 
 
 def settle(answer: Any) -> Any:
@@ -61,9 +76,9 @@ def settle(answer: Any) -> Any:
 def difference(answer: Any, expected: Any, tolerance: float) -> str | None:
     """What is wrong with an answer, part by part.
 
-    A right answer has ``|answer - expected| <= tolerance * max |expected|`` everywhere. Number types must agree
-    (floating point, whole, bool), and so must shapes, lengths and keys; nothing may be NaN or infinite. Tuples count as
-    lists, tensors of dimension 0 as numbers.
+    A right answer has ``|answer - expected| <= tolerance * max |expected|`` everywhere, whatever the type of its
+    numbers. Shapes, lengths and keys must agree; nothing may be NaN or infinite. Tuples count as lists, lists of
+    numbers as tensors, tensors of dimension 0 as numbers.
 
     Args:
         answer: Plain data.
@@ -90,6 +105,8 @@ def difference(answer: Any, expected: Any, tolerance: float) -> str | None:
 
 def _lists(answer: Any, expected: Any, tolerance: float) -> str | None:
     """`difference` where a list or a tuple is expected."""
+    if isinstance(answer, Tensor) and answer.dim():
+        answer = list(answer)
     if not isinstance(answer, list | tuple):
         return f"the answer is {_type(answer)}; {len(expected)} values in a tuple are asked for"
     if len(answer) != len(expected):
@@ -114,18 +131,19 @@ def _dicts(answer: Any, expected: dict[str, Any], tolerance: float) -> str | Non
 
 def _tensors(answer: Any, expected: Any, tolerance: float) -> str | None:
     """`difference` where a number or a tensor is expected."""
-    if not isinstance(answer, bool | int | float | Tensor):
+    got, right = tensor(answer), torch.as_tensor(expected)
+    if got is None:
         return f"the answer is {_type(answer)}; {_type(expected)} is asked for"
-    got, right = torch.as_tensor(answer), torch.as_tensor(expected)
     if got.shape != right.shape:
         return f"the shape is {tuple(got.shape)}; {tuple(right.shape)} is asked for"
-    if _numbers(got) != _numbers(right):
-        return f"the answer holds {_numbers(got)} numbers; {_numbers(right)} ones are asked for"
+    types = _numbers(got), _numbers(right)
     got, right = got.double(), right.double()
     if unfit := not_finite(got):
         return unfit
     if close(got, right, tolerance):
         return None
+    if types[0] != types[1]:
+        return f"the answer holds {types[0]} numbers; {types[1]} ones are asked for"
     if close(-got, right, tolerance):
         return "the sign is reversed"
     if float(got.abs().max()) == 0:
@@ -134,11 +152,43 @@ def _tensors(answer: Any, expected: Any, tolerance: float) -> str | None:
     if abs(factor) > 1e-6 and got.numel() > 1 and close(got / factor, right, tolerance):
         much = f"{factor:.3g} times too large" if abs(factor) > 1 else f"{1 / factor:.3g} times too small"
         return f"right up to its scale: {much}"
+    if got.dim() and close(_sorted(got), _sorted(right), tolerance):
+        return f"the right values, {ORDER}"
     wrong = (got - right).abs() > tolerance * right.abs().max()
     if got.dim() == 0:
         return "the number is too large" if float(got) > float(right) else "the number is too small"
     first = tuple(wrong.nonzero()[0].tolist())
     return f"{int(wrong.sum())} of {wrong.numel()} values differ, the first at index {first}"
+
+
+def tensor(answer: Any) -> Tensor | None:
+    """An answer's numbers as a tensor.
+
+    Args:
+        answer: Plain data.
+
+    Returns:
+        A tensor of a number, a tensor, or lists of them of equal lengths; None for anything else.
+
+    Example:
+        >>> tensor([[1, 2], [3, 4]]).shape
+        torch.Size([2, 2])
+    """
+    if isinstance(answer, bool | int | float | Tensor):
+        return torch.as_tensor(answer, dtype=torch.float64 if isinstance(answer, float) else None)
+    if not isinstance(answer, list | tuple) or not answer:
+        return None
+    rows = [tensor(one) for one in answer]
+    if any(row is None or row.shape != (rows[0].shape if rows[0] is not None else None) for row in rows):
+        return None
+    return torch.stack([row.double() if len({one.dtype for one in rows if one is not None}) > 1 else row
+                        for row in rows if row is not None])  # fmt: skip
+
+
+def _sorted(x: Tensor) -> Tensor:
+    """The rows of a tensor, sorted as words in a dictionary are."""
+    rows = x.flatten(1) if x.dim() > 1 else x[:, None]
+    return rows[torch.from_numpy(np.lexsort(rows.T.flip(0).numpy()))]
 
 
 def close(got: Tensor, right: Tensor, tolerance: float) -> bool:

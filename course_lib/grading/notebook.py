@@ -6,11 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIMIT = 25_000_000  # bytes of a notebook; figures count
+VALUES = 1_000_000  # commas, colons and brackets in it, which bound what reading it costs
 FIGURE = 1_500_000  # characters of a stored figure that the report shows
 FIGURES = 24  # of one notebook
+ANSWER = 100_000  # characters of the code of one answer
+CODE = 1_000_000  # characters of all code that may be needed
+WORDS = 20_000  # characters of a written answer
 MARKS = {
-    "code": re.compile(r"\A\s*#\s*answer:\s*([\w.]+)[ \t]*(?:\r?\n|\Z)"),
-    "markdown": re.compile(r"\A\s*<!--\s*answer:\s*([\w.]+)\s*-->"),
+    # Notebook commands, as %%time, may stand above the mark.
+    "code": re.compile(r"\A(?:\s*[%!][^\n]*\n)*\s*#\s*answer:\s*([\w.]{1,80})[ \t]*(?:\r?\n|\Z)"),
+    "markdown": re.compile(r"\A\s*<!--\s*answer:\s*([\w.]{1,80})\s*-->"),
 }
 
 
@@ -23,14 +28,13 @@ class Notebook:
     """What the grader takes from a notebook.
 
     Attributes:
-        code: (text, mark) of every code cell, in order; the mark is the question's name, or "".
-        written: The text of each written answer, by question.
-        figures: The stored PNG and JPEG images, as (media type, base64).
+        code: (text, mark) of every code cell that is marked or imports something, in order; the mark is the question's
+            name, or "".
+        written: The text of each written answer, by question; at most 20 000 characters.
     """
 
     code: tuple[tuple[str, str], ...] = ()
     written: dict[str, str] = field(default_factory=dict)
-    figures: tuple[tuple[str, str], ...] = ()
 
     @property
     def marks(self) -> list[str]:
@@ -48,6 +52,18 @@ class Notebook:
         """
         return [(text, mark in names) for text, mark in self.code if mark in names or not mark]
 
+    def too_long(self, names: tuple[str, ...]) -> str:
+        """Why an answer is not run, if it is longer than anybody writes.
+
+        Args:
+            names: The questions whose cells make up the answer.
+
+        Returns:
+            Words for the student, or "".
+        """
+        size = sum(len(text) for text, mark in self.code if mark in names)
+        return f"the answer has {size} characters, and {ANSWER} is the most" if size > ANSWER else ""
+
 
 def read(data: bytes) -> Notebook:
     """The notebook in these bytes.
@@ -56,40 +72,87 @@ def read(data: bytes) -> Notebook:
         data: The content of a file, whatever it is.
 
     Returns:
-        Its marked and unmarked code, its written answers, and its first 24 figures.
+        Its code as far as an answer may need it, and its written answers.
 
     Raises:
         Unreadable: The bytes are no notebook of version 4, or too many; the message is for the student.
     """
-    if len(data) > LIMIT:
-        raise Unreadable(
-            f"the file has {len(data) / 1e6:.0f} MB, and {LIMIT / 1e6:.0f} MB is the limit: "
-            "clear the largest outputs and hand in again"
-        )
-    if not data.strip():
-        raise Unreadable("the file is empty")
-    try:
-        tree = json.loads(data.decode("utf-8-sig" if data[:3] == b"\xef\xbb\xbf" else json.detect_encoding(data)))
-    except UnicodeDecodeError:
-        raise Unreadable("the file is not in UTF-8: save it in Jupyter or Colab, and hand that in") from None
-    except (ValueError, RecursionError):
-        raise Unreadable("the file is no notebook: its JSON is broken or cut short") from None
-    cells = tree.get("cells") if isinstance(tree, dict) else None
-    if not isinstance(cells, list):
-        raise Unreadable("the file is no notebook (version 4): it has no list of cells")
     code: list[tuple[str, str]] = []
     written: dict[str, str] = {}
-    figures: list[tuple[str, str]] = []
-    for cell in cells:
+    for cell in _cells(data):
         cell_type, text = _text(cell)
         found = MARKS[cell_type].match(text) if cell_type in MARKS else None
         mark = found.group(1) if found else ""
         if cell_type == "code":
-            code.append((text, mark))
-            figures += _figures(cell)
+            if mark or ("import" in text and len(text) <= ANSWER):
+                code.append((text, mark))
         elif mark and found:
             written[mark] = "\n\n".join(filter(None, [written.get(mark), text[found.end() :].strip()]))
-    return Notebook(tuple(code), written, tuple(figures[:FIGURES]))
+    size = sum(len(text) for text, _ in code)
+    if size > CODE:
+        raise Unreadable(
+            f"its code has {size / 1e6:.1f} million characters, and {CODE // 1_000_000} million is the limit"
+        )
+    return Notebook(tuple(code), {mark: _cut(text) for mark, text in written.items()})
+
+
+def _cut(text: str) -> str:
+    """A written answer that a person can read."""
+    return text if len(text) <= WORDS else f"{text[:WORDS]} ... [cut off here, of {len(text)} characters]"
+
+
+def figures(data: bytes) -> tuple[tuple[str, str], ...]:
+    """The stored images of a notebook.
+
+    Args:
+        data: The content of a file, whatever it is.
+
+    Returns:
+        (media type, base64) of its first 24 PNG and JPEG images.
+
+    Raises:
+        Unreadable: As `read`.
+    """
+    found: list[tuple[str, str]] = []
+    for cell in _cells(data):
+        if isinstance(cell, dict) and cell.get("cell_type") == "code" and len(found) < FIGURES:
+            found += _figures(cell)
+    return tuple(found[:FIGURES])
+
+
+def too_large(size: int) -> str:
+    """What a file above the limit is told.
+
+    Args:
+        size: Its bytes.
+
+    Returns:
+        Words for the student.
+    """
+    return (
+        f"the file has {size / 1e6:.0f} MB, and {LIMIT / 1e6:.0f} MB is the limit: "
+        "clear the largest outputs and hand in again"
+    )
+
+
+def _cells(data: bytes) -> list[Any]:
+    """The cells in these bytes, or Unreadable."""
+    if len(data) > LIMIT:
+        raise Unreadable(too_large(len(data)))
+    if not data.strip():
+        raise Unreadable("the file is empty")
+    if sum(map(data.count, (b",", b"[", b"{", b":"))) > VALUES:
+        raise Unreadable("the file holds more than a million values: clear the largest outputs and hand in again")
+    try:
+        tree = json.loads(data.decode("utf-8-sig" if data[:3] == b"\xef\xbb\xbf" else json.detect_encoding(data)))
+    except UnicodeDecodeError:
+        raise Unreadable("the file is not in UTF-8: save it in Jupyter or Colab, and hand that in") from None
+    except (ValueError, RecursionError, MemoryError):
+        raise Unreadable("the file is no notebook: its JSON is broken or cut short") from None
+    cells = tree.get("cells") if isinstance(tree, dict) else None
+    if not isinstance(cells, list):
+        raise Unreadable("the file is no notebook (version 4): it has no list of cells")
+    return cells
 
 
 def _text(cell: Any) -> tuple[str, str]:

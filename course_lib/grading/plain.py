@@ -1,8 +1,8 @@
 """The plain data that enter and leave the sandbox, and their bytes.
 
 Nothing is ever unpickled. A message is one line of JSON, in which a tensor stands as its dtype and shape, and then the
-bytes of the tensors in the same order. This module is also loaded inside the sandbox, so it needs torch and nothing
-else.
+bytes of the tensors in the same order. This module is also loaded inside the sandbox, so it needs torch, numpy and
+nothing else.
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -23,6 +24,9 @@ DTYPES = {
     for dtype in (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
 }
 DEPTH = 6  # of lists in lists
+ANSWER = 100_000  # bytes of one answer; the largest one asked for has 20 kB
+HEADER = 1_000  # bytes beside the answer that its message may have
+VALUES = 10_000  # numbers, texts, lists, tensors in one answer; a tensor counts once
 
 
 @dataclass(frozen=True)
@@ -179,13 +183,10 @@ def _tree(value: Any, raw: list[bytes], depth: int) -> Any:
         raise TypeError(f"lists more than {DEPTH} deep are not plain data")
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Tensor):
-        name = str(value.dtype).removeprefix("torch.")
-        if name not in DTYPES:
-            raise TypeError(f"a tensor of dtype {value.dtype} is not plain data; use one of {', '.join(DTYPES)}")
-        plain = value.detach().cpu().contiguous()
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        plain = _known(value)
         raw.append(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-        return {"tensor": name, "shape": list(plain.shape)}
+        return {"tensor": str(plain.dtype).removeprefix("torch."), "shape": list(plain.shape)}
     if isinstance(value, Seed):
         return {"seed": value.value}
     if isinstance(value, Net):
@@ -197,14 +198,34 @@ def _tree(value: Any, raw: list[bytes], depth: int) -> Any:
     raise TypeError(f"{type(value).__name__} is not plain data")
 
 
-def decode(message: bytes) -> Plain:
+def _known(value: Any) -> Tensor:
+    """A tensor or an array as a contiguous tensor on the CPU, of the nearest of DTYPES that holds its numbers."""
+    if not isinstance(value, Tensor):
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"an array of dtype {array.dtype} is not plain data")
+        wide = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}[array.dtype.kind]
+        kept = ("bool", "int64", "int32", "uint8", "float64", "float32")
+        value = torch.from_numpy(np.array(array, array.dtype.name if array.dtype.name in kept else wide, order="C"))
+    plain = value.detach().cpu()
+    if str(plain.dtype).removeprefix("torch.") not in DTYPES:
+        if plain.is_complex() or plain.is_quantized:
+            raise TypeError(f"a tensor of dtype {plain.dtype} is not plain data; use one of {', '.join(DTYPES)}")
+        plain = plain.to(torch.float64 if plain.is_floating_point() else torch.int64)
+    made: Tensor = (plain.to_dense() if plain.layout != torch.strided else plain).resolve_neg().contiguous()
+    return made
+
+
+def decode(message: bytes, *, answer: bool = False) -> Plain:
     """The plain data in a message; tuples come back as lists.
 
     Args:
         message: What `encode` wrote, or bytes that anybody may have made.
+        answer: What comes out of a sandbox: it holds no `Net` and no `Seed`, at most 100 kB, and at most 10 000
+            values, so that reading it costs next to nothing.
 
     Returns:
-        Plain data. A whole number that no tensor can hold comes back as infinity.
+        Plain data of exact types. A whole number that no tensor can hold comes back as infinity.
 
     Raises:
         ValueError: The bytes are no message; bytes that are left over count.
@@ -213,56 +234,66 @@ def decode(message: bytes) -> Plain:
         >>> decode(encode(("a", 1.5)))
         ['a', 1.5]
     """
+    if answer and len(message) > ANSWER + HEADER:
+        raise ValueError("not a message: it is too long")
     line, _, raw = message.partition(b"\n")
     try:
-        tree = json.loads(line)
-        value, end = _value(tree, raw, 0, 0)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, RuntimeError) as error:
+        reader = _Reader(raw, VALUES + 4 if answer else None)
+        value = reader.value(json.loads(line), 0)
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, RuntimeError, MemoryError) as error:
         raise ValueError(f"not a message: {type(error).__name__}") from None
-    if end != len(raw):
-        raise ValueError(f"not a message: {len(raw) - end} bytes are left over")
+    if reader.at != len(raw):
+        raise ValueError(f"not a message: {len(raw) - reader.at} bytes are left over")
     return value
 
 
-def _value(tree: Any, raw: bytes, at: int, depth: int) -> tuple[Plain, int]:
-    """The value of a piece of JSON whose tensors' bytes begin at `at`, and where they end."""
-    if depth > 2 * DEPTH:
-        raise ValueError("too deep")
-    if type(tree) is int and abs(tree) >= 2**63:
-        return math.inf if tree > 0 else -math.inf, at  # no tensor holds it
-    if tree is None or type(tree) in (bool, int, float, str):
-        return tree, at
-    if isinstance(tree, list):
-        values = []
-        for one in tree:
-            value, at = _value(one, raw, at, depth + 1)
-            values.append(value)
-        return values, at
-    if set(tree) == {"tensor", "shape"}:
-        return _tensor(tree, raw, at)
-    if set(tree) == {"seed"}:
-        return Seed(int(tree["seed"])), at
-    if set(tree) == {"net"}:
-        layers, at = _value(tree["net"], raw, at, depth + 1)
-        return Net(tuple(tuple(layer) for layer in layers)), at
-    if set(tree) == {"dict"}:
-        found = {}
-        for key, one in tree["dict"]:
-            found[str(key)], at = _value(one, raw, at, depth + 1)
-        return found, at
-    raise ValueError("unknown keys")
+class _Reader:
+    """Reads values out of JSON whose tensors' bytes follow it; counts them where they come out of a sandbox."""
 
+    def __init__(self, raw: bytes, most: int | None):
+        self.raw, self.most, self.at, self.count = raw, most, 0, 0
 
-def _tensor(tree: Any, raw: bytes, at: int) -> tuple[Tensor, int]:
-    """The tensor whose bytes begin at `at`, and where they end."""
-    dtype, shape = DTYPES[tree["tensor"]], tree["shape"]
-    if not isinstance(shape, list) or len(shape) > 8 or not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError("a shape is a list of whole numbers")
-    end = at + math.prod(shape) * dtype.itemsize
-    if end > len(raw):
-        raise ValueError("bytes are missing")
-    if end == at:
-        return torch.zeros(shape, dtype=dtype), at
-    if dtype is torch.bool and raw[at:end].strip(b"\0\1"):
-        raise ValueError("a bool is 0 or 1")
-    return torch.frombuffer(bytearray(raw[at:end]), dtype=dtype).reshape(shape), end
+    def value(self, tree: Any, depth: int) -> Plain:
+        """The value of a piece of JSON."""
+        self.count += 1
+        if depth > 2 * DEPTH or (self.most is not None and self.count > self.most):
+            raise ValueError("too deep, or too many values")
+        if type(tree) is int and abs(tree) >= 2**63:
+            return math.inf if tree > 0 else -math.inf  # no tensor holds it
+        if tree is None or type(tree) in (bool, int, float, str):
+            return tree
+        if type(tree) is list:
+            return [self.value(one, depth + 1) for one in tree]
+        if set(tree) == {"tensor", "shape"}:
+            return self.tensor(tree)
+        if set(tree) == {"dict"}:
+            return self.dictionary(tree["dict"], depth)
+        if self.most is not None or set(tree) not in ({"seed"}, {"net"}):
+            raise ValueError("unknown keys")
+        if "seed" in tree:
+            return Seed(int(tree["seed"]))
+        return Net(tuple(tuple(layer) for layer in self.value(tree["net"], depth + 1)))
+
+    def dictionary(self, items: Any, depth: int) -> dict[str, Plain]:
+        """The dictionary of a list of [key, value]."""
+        found: dict[str, Plain] = {}
+        for key, one in items:
+            if type(key) is not str or key in found:
+                raise ValueError("a key is a text, and occurs once")
+            found[key] = self.value(one, depth + 1)
+        return found
+
+    def tensor(self, tree: dict[str, Any]) -> Tensor:
+        """The tensor whose bytes come next."""
+        dtype, shape = DTYPES[tree["tensor"]], tree["shape"]
+        if type(shape) is not list or len(shape) > 8 or not all(type(side) is int and side >= 0 for side in shape):
+            raise ValueError("a shape is a list of whole numbers")
+        begin, self.at = self.at, self.at + math.prod(shape) * dtype.itemsize
+        if self.at > len(self.raw):
+            raise ValueError("bytes are missing")
+        if begin == self.at:
+            return torch.zeros(shape, dtype=dtype)
+        data = bytearray(self.raw[begin : self.at])
+        if dtype is torch.bool and data.strip(b"\0\1"):
+            raise ValueError("a bool is 0 or 1")
+        return torch.frombuffer(data, dtype=dtype).reshape(shape)

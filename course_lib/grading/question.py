@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Generator
@@ -64,6 +65,9 @@ class Question:
         needs: Questions whose cells run before, since their functions are called by this one.
         judge: Where there is no single right answer: ``judge(answer, **inputs)`` returns what is wrong with this one,
             or None. Without a judge the answer is compared with the reference.
+        also: Where several answers are right, as among ties: ``also(answer, expected, **inputs)`` says whether one that
+            differs from the reference's is right, too.
+        order: The rule of the order, as a sentence that begins in lower case, for who has all values in another one.
         seconds: Limit of processor time for all calls together, beside what starting takes.
     """
 
@@ -75,6 +79,8 @@ class Question:
     tolerance: float = 1e-3
     needs: tuple[str, ...] = ()
     judge: Callable[..., str | None] | None = None
+    also: Callable[..., bool] | None = None
+    order: str = ""
     seconds: float = 10.0
 
     @property
@@ -205,6 +211,18 @@ def assignment(key: str) -> Assignment:
         raise unknown("assignment", key, keys())
     found: Assignment = importlib.import_module(f"{questions.__name__}.{key}").ASSIGNMENT
     return found
+
+
+def source(key: str) -> Path:
+    """The file of an assignment's questions.
+
+    Args:
+        key: For example "a2".
+
+    Returns:
+        Its path.
+    """
+    return Path(questions.__path__[0]) / f"{key}.py"
 
 
 def question(name: str) -> Question:

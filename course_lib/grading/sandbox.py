@@ -18,6 +18,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -28,12 +29,13 @@ from packaging.requirements import Requirement
 
 import course_lib
 from course_lib.errors import unknown
-from course_lib.grading import child, plain
+from course_lib.grading import child, define, plain
 
 START = 120.0  # seconds that loading the libraries may take, on a busy machine, too
 GRACE = 15.0  # seconds beside a question's own, for the way there and back
 PROCESSES = 4  # the one that waits, the answer's, and two to spare
 FILE = 65_536  # bytes of one file; and of what the libraries complain about at the start
+WATCH = 0.1  # seconds between two looks at the memory of all its processes together
 SCRATCH = 1_000_000  # bytes of /tmp, the only folder that can be written to; it is gone with the sandbox
 PACKAGE = Path(course_lib.__file__).parent
 INSIDE = child.PACKAGES
@@ -132,7 +134,7 @@ def _mounts(modules: tuple[str, ...], libraries: tuple[str, ...]) -> tuple[str, 
         bound += ["--ro-bind", path, f"{INSIDE}/{Path(path).name}"]
     for module in files:
         bound += ["--ro-bind", str(module), f"{INSIDE}/course_lib/{module.relative_to(PACKAGE)}"]
-    for file in (child.__file__, plain.__file__):
+    for file in (child.__file__, define.__file__, plain.__file__):
         bound += ["--ro-bind", file, f"{INSIDE}/{Path(file).name}"]
     targets = [bound[i + 2] for i, word in enumerate(bound) if word in ("--ro-bind", "--dev-bind")]
     for folder in sorted({str(parent) for target in targets for parent in Path(target).parents}):
@@ -191,6 +193,7 @@ class Sandbox:
     """
 
     def __init__(self, modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()):
+        self._allowed = {"modules": list(modules), "libraries": list(libraries)}
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._process = subprocess.Popen(
             command(modules, libraries), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
@@ -199,8 +202,10 @@ class Sandbox:
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
+        self._idle: int | None = None
         try:
-            self._receive(time.monotonic() + START)
+            self._receive(time.monotonic() + START, 1000)
+            self._idle = max(memory(self._process.pid).values(), default=None)
         except Ended as error:
             self._process.kill()
             self._process.wait()
@@ -229,9 +234,9 @@ class Sandbox:
             Ended: The sandbox is gone, or took too long to answer.
         """
         deadline = time.monotonic() + child.PATIENCE * seconds + GRACE
-        message = plain.encode({**request, "seconds": float(seconds)})
+        message = plain.encode({**request, **self._allowed, "seconds": float(seconds)})
         self._send(len(message).to_bytes(8, "big") + message, deadline)
-        return self._receive(deadline)
+        return self._receive(deadline, child.room(len(request["calls"])) + 1000)
 
     def _send(self, data: bytes, deadline: float) -> None:
         """Write all of it, or raise Ended."""
@@ -244,10 +249,10 @@ class Sandbox:
             except BrokenPipeError:
                 raise Ended("it was killed") from None
 
-    def _receive(self, deadline: float) -> bytes:
-        """One frame, or raise Ended."""
+    def _receive(self, deadline: float, most: int) -> bytes:
+        """One frame of at most so many bytes, or raise Ended."""
         length = int.from_bytes(self._exactly(8, deadline), "big")
-        if length > child.ANSWER + 2**17:
+        if length > most:
             raise Ended("it sent too much")
         return self._exactly(length, deadline)
 
@@ -255,13 +260,23 @@ class Sandbox:
         """n bytes, or raise Ended."""
         data = bytearray()
         while len(data) < n:
-            if not select.select([self._out], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise Ended("it did not answer in time")
+            if not select.select([self._out], [], [], max(0.0, min(WATCH, deadline - time.monotonic())))[0]:
+                if time.monotonic() > deadline:
+                    raise Ended("it did not answer in time")
+                self._watch()
+                continue
             chunk = os.read(self._out, n - len(data))
             if not chunk:
                 raise Ended("it was killed")
             data += chunk
         return bytes(data)
+
+    def _watch(self) -> None:
+        """Raise Ended if all processes together use more than one may beside the libraries."""
+        if self._idle is not None:
+            used = sum(max(0, taken - self._idle) for taken in memory(self._process.pid).values())
+            if used > child.MEMORY:
+                raise Ended(f"its processes together used more than {child.MEMORY / 1e9:g} GB of memory")
 
     def close(self) -> None:
         """End the sandbox and whatever runs in it."""
@@ -274,6 +289,28 @@ class Sandbox:
 
     def __exit__(self, of: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def memory(pid: int) -> dict[int, int]:
+    """The memory of a process and of all that come from it, as this machine counts it.
+
+    Args:
+        pid: The first process.
+
+    Returns:
+        For each of them, by number, the bytes that are no file's: its own, and those that it shares with others.
+    """
+    found: dict[int, int] = {}
+    todo = [pid]
+    while todo:
+        one = todo.pop()
+        with suppress(OSError):  # it is gone
+            lines = Path(f"/proc/{one}/status").read_text().splitlines()
+            rows = [line.split() for line in lines if line.startswith(("RssAnon:", "RssShmem:"))]
+            found[one] = 1024 * sum(int(row[1]) for row in rows)
+            for thread in os.listdir(f"/proc/{one}/task"):
+                todo += map(int, Path(f"/proc/{one}/task/{thread}/children").read_text().split())
+    return found
 
 
 @cache

@@ -1,27 +1,33 @@
 """The student's check: instant, fresh random input each time, a message that teaches, never the right answer.
 
-It runs in the student's own process, so it gives no points; `grade` does that, out of the student's reach.
+It runs the marked cells as the grader will: alone, in a fresh namespace, with the same imports (see `define`). It runs
+in the student's own process, so it gives no points; `grade` does that, out of the student's reach.
 """
 
-import ast
+import contextlib
 import inspect
+import io
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 import torch
 
-from course_lib.grading import compare, plain
+from course_lib.grading import compare, define, notebook, plain
 from course_lib.grading.notebook import MARKS
 from course_lib.grading.plain import Plain
-from course_lib.grading.question import Part, Question, question
+from course_lib.grading.question import Assignment, Part, Question, assignment, question
+
+Cells = list[tuple[str, bool]]
 
 
 def check(name: str, function: Callable[..., Any]) -> None:
-    """Try an answer on fresh random input, and print what differs from the reference.
+    """Try an answer on fresh random input, and print what the grader will find.
 
-    One line for each part: its shape, sign, scale, the first index that differs, or the mistake that it looks like. An
-    error of the function is shown with the line of the function that raised it. Nothing is graded here.
+    In a notebook the cells that begin with the question's mark are run again, alone, and the function that they define
+    is tried; elsewhere the function itself. One line for each part: its shape, sign, scale, the first index that
+    differs, or the mistake that it looks like. Nothing is graded here.
 
     Args:
         name: The question, "a2.saliency".
@@ -39,60 +45,138 @@ def check(name: str, function: Callable[..., Any]) -> None:
     asked = question(name)
     if not callable(function):
         raise TypeError(f"check wants the function itself, as in check({name!r}, {asked.function}), got {function!r}")
+    cells = handed_in(asked, assignment(name.split(".")[0]), getattr(function, "__globals__", {}))
+    tried: Callable[..., Any] | None = function
+    failed: dict[str, str] = {}
+    unfit = ""
+    if cells is not None:
+        with _as_graded():
+            tried, unfit = _defined(asked, cells, failed)
     generator = torch.Generator()
     generator.seed()
     wrong = 0
     for part in asked.parts:
-        said = _try(asked, part, function, generator)
-        wrong += said is not None
+        said = unfit or _try(asked, part, tried, generator, failed if cells is not None else None)
+        wrong += bool(said)
         print(f"{'not yet' if said else 'right  '}  {part.name}" + (f": {said}" if said else ""))
-    if foreign := sorted(_foreign(asked, function)):
-        print(f"but     {', '.join(foreign)}: from a cell that is not handed in; hand it over as an argument")
+    if cells is not None and tried is not None and not _same(tried, function):
+        print(f"but      this is the function of the cells marked `# answer: {name}`, not the one given to check")
     elif not wrong:
         print(f"{name}: all right here. It is graded later, on other inputs.")
 
 
-def _try(asked: Question, part: Part, function: Callable[..., Any], generator: torch.Generator) -> str | None:
-    """What is wrong with an answer to one part, or None."""
+def handed_in(asked: Question, of: Assignment, space: Mapping[str, Any]) -> Cells | None:
+    """The cells that the grader will see, as far as a notebook remembers what it has run.
+
+    Args:
+        asked: The question.
+        of: Its assignment.
+        space: The names of the notebook; IPython keeps the text of the cells in there.
+
+    Returns:
+        (text, whether it is the answer's) of each, in the order in which they were run last; of a marked cell that was
+        changed and run again, the last version. None outside of a notebook. Without a marked cell, one that raises.
+    """
+    texts = _history(space)
+    if texts is None:
+        return None
+    names = of.before(asked)
+    cells: Cells = []
+    made: set[tuple[str, str]] = set()  # of later cells: (mark, name)
+    seen: set[str] = set()
+    for text in reversed(texts):
+        found = MARKS["code"].match(text)
+        mark = found.group(1) if found else ""
+        mine = mark in names
+        if text in seen or not (mine or (not mark and "import" in text)):
+            continue
+        seen.add(text)
+        own = {(mark, name) for name in _makes(text)} if mine else set()
+        if own and own <= made:
+            continue  # an older version
+        made |= own
+        cells.append((text, mine))
+    cells.reverse()
+    if not any(mine for _, mine in cells):
+        return [(f"raise LookupError('no cell begins with the line `# answer: {asked.name}`')", True)]
+    return cells
+
+
+def _history(space: Mapping[str, Any]) -> list[str] | None:
+    """The cells that were run, as they were written; None outside of a notebook."""
+    shell = space.get("get_ipython")
+    with contextlib.suppress(Exception):
+        raw = shell().history_manager.input_hist_raw  # type: ignore[misc]
+        return [text for text in raw if isinstance(text, str)]
+    return [text for text in space["In"] if isinstance(text, str)] if "In" in space else None
+
+
+def _makes(text: str) -> set[str]:
+    """The names that a cell makes at its top level; its whole text where it is no Python, so that it stays."""
+    try:
+        return set().union(*(define.names(statement) for statement in define.parsed(text).body))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {text}
+
+
+@contextlib.contextmanager
+def _as_graded() -> Iterator[None]:
+    """Without a GPU, without the notebook's own defaults, and in silence."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            mock.patch.object(torch.cuda, "is_available", lambda: False),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            torch.enable_grad(),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _defined(asked: Question, cells: Cells, failed: dict[str, str]) -> tuple[Callable[..., Any] | None, str]:
+    """The function that the cells define by the grader's rules, or why there is none."""
+    size = sum(len(text) for text, mine in cells if mine)
+    if size > notebook.ANSWER:
+        return None, f"the answer has {size} characters, and {notebook.ANSWER} is the most"
+    of = assignment(asked.name.split(".")[0])
+    try:
+        return define.define(cells, asked.function, failed, modules=of.modules, libraries=of.libraries), ""
+    except Exception as error:
+        return None, define.said(error, failed)
+
+
+def _same(tried: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Have both the same code?"""
+    codes = [getattr(one, "__code__", None) for one in (tried, function)]
+    return None in codes or codes[0].co_code == codes[1].co_code  # type: ignore[union-attr]
+
+
+def _try(
+    asked: Question,
+    part: Part,
+    function: Callable[..., Any] | None,
+    generator: torch.Generator,
+    failed: Mapping[str, str] | None,
+) -> str | None:
+    """What is wrong with an answer to one part, or None; with `failed` in the grader's words."""
+    assert function is not None
     inputs = part.inputs(generator)
     with torch.enable_grad():
         expected = compare.settle(asked.reference(**_built(inputs)))
-    try:
-        answer = function(**_built(inputs))
-    except NotImplementedError:
-        return "not answered yet"
-    except Exception as error:
-        return _said(error, function)
-    try:
-        plainly = compare.settle(answer)
-    except TypeError as error:
-        return f"the answer cannot be read: {error}"
-    return compare.verdict(asked, plainly, inputs, expected)
-
-
-def _foreign(asked: Question, function: Callable[..., Any]) -> set[str]:
-    """The notebook's variables that an answer uses although no marked cell and no import makes them.
-
-    IPython keeps the text of the cells in a list named In; where there is none, nothing is known.
-    """
-    space = getattr(function, "__globals__", {})
-    mine: list[ast.Module] = []
-    others: list[ast.Module] = []
-    for text in space.get("In", ()):
-        mark = MARKS["code"].match(text)
+    with _as_graded():
         try:
-            (mine if mark and mark.group(1) in (asked.name, *asked.needs) else others).append(ast.parse(text))
-        except SyntaxError:
-            continue  # a cell with a magic, or one that failed
-    nodes = [node for tree in mine for node in ast.walk(tree)]
-    used = {node.id for node in nodes if isinstance(node, ast.Name)}
-    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    made |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    for node in [*nodes, *(statement for tree in others for statement in tree.body)]:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            made |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    return {name for name in used - made if name in space}
+            answer = function(**_built(inputs))
+            message = plain.encode(answer)
+            if len(message) > plain.ANSWER:
+                raise ValueError(f"it has {len(message) / 1000:.0f} kB, and {plain.ANSWER // 1000} kB is the most")
+        except NotImplementedError:
+            return "not answered yet"
+        except (Exception, SystemExit) as error:
+            return define.said(error, failed) if failed is not None else _said(error, function)
+        return compare.verdict(asked, plain.decode(message), inputs, expected)
 
 
 def _built(inputs: Mapping[str, Plain]) -> dict[str, Any]:
@@ -100,7 +184,7 @@ def _built(inputs: Mapping[str, Plain]) -> dict[str, Any]:
     return {key: plain.build(value) for key, value in inputs.items()}
 
 
-def _said(error: Exception, function: Callable[..., Any]) -> str:
+def _said(error: BaseException, function: Callable[..., Any]) -> str:
     """The error, and the last line of the student's own that led to it."""
     try:
         own = inspect.getsourcefile(function)

@@ -1,36 +1,69 @@
-"""Submissions that resemble each other: cosine of TF-IDF over runs of code tokens (scikit-learn).
+"""Submissions that resemble each other: shared runs of code tokens, rare ones counted more, in groups.
 
-It only points: short right answers resemble each other anyway, so a person reads the pairs.
+What was handed out is subtracted, and so is what nobody wrote. It only points: short right answers resemble each other
+anyway, so a person reads the groups.
 """
 
 import io
 import keyword
+import re
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sklearn.feature_extraction.text import TfidfVectorizer
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
-LEAST = 0.8  # of the similarity that is listed
-MOST = 100  # pairs that are listed
+from course_lib.grading.notebook import Notebook
+from course_lib.grading.question import Assignment
+
+RUN = 6  # tokens of a run
+RENAMED, WRITTEN, WORDS = 0.95, 0.8, 0.6  # of the shares, from which on a pair is listed
+FEW = 12  # runs of its own that a text must have to be compared
+CLASS = 8  # students, from which on what most of them have does not count
+LONG = 20_000  # tokens that are compared, and SIZE characters: no length of an answer slows the comparison
+SIZE = 100_000
+MOST = 400  # pairs that are listed
 SKIPPED = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two submissions, and how alike their code is.
+    """Two submissions, and how much they share.
 
     Attributes:
         first: A student.
         second: Another student.
-        written: Similarity of the code as it was written, in [0, 1].
-        renamed: Similarity where all names count as equal and comments are left out, in [0, 1].
+        shared: The share of the smaller one's code that is in the other one, too, where all names count as equal and
+            comments are left out, in [0, 1].
+        as_written: The same with names and comments as they were written.
+        words: The same of the written answers.
     """
 
     first: str
     second: str
-    written: float
-    renamed: float
+    shared: float
+    as_written: float
+    words: float
+
+    @property
+    def rank(self) -> float:
+        """The larger, the more there is to look at: names and words that agree say more than code does."""
+        return max(self.as_written + 0.5 * self.shared, self.words + 0.25)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Students whose work is connected by pairs that are alike.
+
+    Attributes:
+        students: Their names, sorted.
+        pairs: The pairs, the most alike first.
+    """
+
+    students: tuple[str, ...]
+    pairs: tuple[Pair, ...]
 
 
 def tokens(text: str, *, rename: bool = False) -> list[str]:
@@ -38,7 +71,7 @@ def tokens(text: str, *, rename: bool = False) -> list[str]:
 
     Args:
         text: What is no Python is split into words.
-        rename: Replace every name by the same one, and leave comments out.
+        rename: Replace every name by the same one, and leave comments and docstrings' words out.
 
     Returns:
         The tokens, in order.
@@ -49,50 +82,101 @@ def tokens(text: str, *, rename: bool = False) -> list[str]:
     """
     try:
         found = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in SKIPPED]
-    except (tokenize.TokenError, SyntaxError):
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
         return text.split()
     if not rename:
         return [token.string for token in found]
     return [
-        "name" if token.type == tokenize.NAME and not keyword.iskeyword(token.string) else token.string
+        "name"
+        if token.type == tokenize.NAME and not keyword.iskeyword(token.string)
+        else "text"
+        if token.type == tokenize.STRING
+        else token.string
         for token in found
         if token.type != tokenize.COMMENT
     ]
 
 
-def similar(codes: Mapping[str, str], least: float = LEAST) -> list[Pair]:
-    """The pairs of students whose code is alike: cosine of TF-IDF over runs of four tokens.
+def similar(assignment: Assignment, books: Mapping[str, Notebook], stub: Notebook | None = None) -> list[Cluster]:
+    """The groups of students whose work is alike.
+
+    The share of a pair is the weight of the runs that both have, over the weight of all runs of the one that has less:
+    whatever is added to a copy does not make it less of a copy. A run weighs ``1 + log(n / k)`` where k of n students
+    have it; in a class of eight and more it counts nothing where more than half of them have it.
 
     Args:
-        codes: {student: text of all answer cells}.
-        least: Smallest similarity that is listed, in [0, 1].
+        assignment: Whose questions count; code and words below other marks are not compared.
+        books: {student: what was read of the notebook}.
+        stub: What was handed out, which is subtracted.
 
     Returns:
-        At most 100 pairs, the most alike first; a similarity below `least` stands as 0.
-
-    Source: scikit-learn's TfidfVectorizer, with sublinear term frequencies (1 + log tf). Deviation: none.
+        The groups, the most alike first.
     """
-    names = [name for name, text in codes.items() if text.strip()]
-    if len(names) < 2:
-        return []
-    both = []
-    for rename in (False, True):
-        documents = [tokens(codes[name], rename=rename) for name in names]
-        weigh = TfidfVectorizer(analyzer=_runs, sublinear_tf=True)
-        try:
-            vectors = weigh.fit_transform(documents)
-        except ValueError:  # no document is as long as a run
-            return []
-        both.append((vectors @ vectors.T).tocoo())
-    values: dict[tuple[int, int], list[float]] = {}
-    for side, matrix in enumerate(both):
-        for i, j, value in zip(matrix.row, matrix.col, matrix.data, strict=True):
-            if i < j and value >= least:
-                values.setdefault((int(i), int(j)), [0.0, 0.0])[side] = float(value)
-    pairs = [Pair(names[i], names[j], *both_values) for (i, j), both_values in values.items()]
-    return sorted(pairs, key=lambda pair: (-pair.written, -pair.renamed, pair.first, pair.second))[:MOST]
+    marks = {question.name for question in assignment.asked}
+    codes = {name: "\n".join(text for text, mark in book.code if mark in marks)[:SIZE] for name, book in books.items()}
+    words = {
+        name: "\n".join(text for mark, text in book.written.items() if mark in marks)[:SIZE]
+        for name, book in books.items()
+    }
+    base = "\n".join(text for text, mark in stub.code if mark in marks) if stub else ""
+    base_words = "\n".join(stub.written.values()) if stub else ""
+    names = list(books)
+    shared = _shares([tokens(codes[name], rename=True) for name in names], tokens(base, rename=True))
+    written = _shares([tokens(codes[name]) for name in names], tokens(base))
+    said = _shares([_words(words[name]) for name in names], _words(base_words))
+    alike = (shared >= RENAMED) | (written >= WRITTEN) | (said >= WORDS)
+    pairs = [
+        Pair(names[i], names[j], float(shared[i, j]), float(written[i, j]), float(said[i, j]))
+        for i, j in zip(*np.triu(alike, 1).nonzero(), strict=True)
+    ]
+    pairs = sorted(pairs, key=lambda pair: (-pair.rank, pair.first, pair.second))
+    return _clusters(pairs[:MOST])
 
 
-def _runs(document: list[str]) -> list[str]:
-    """Runs of four tokens."""
-    return [" ".join(document[i : i + 4]) for i in range(len(document) - 3)]
+def _clusters(pairs: list[Pair]) -> list[Cluster]:
+    """Pairs that have students in common, together; the group with the most suspicious pair first."""
+    names = sorted({name for pair in pairs for name in (pair.first, pair.second)})
+    at = {name: i for i, name in enumerate(names)}
+    joined = np.zeros((len(names), len(names)), dtype=bool)
+    for pair in pairs:
+        joined[at[pair.first], at[pair.second]] = True
+    _, labels = connected_components(joined, directed=False) if names else (0, np.zeros(0))
+    groups: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(int(labels[at[pair.first]]), []).append(pair)
+    return [
+        Cluster(tuple(sorted({name for p in found for name in (p.first, p.second)})), tuple(found))
+        for found in groups.values()
+    ]
+
+
+def _shares(documents: list[list[str]], base: list[str]) -> np.ndarray:
+    """(n, n): the weight of common runs over that of the smaller document's; 0 where a document has too few."""
+    n = len(documents)
+    handed_out = _runs(base)
+    own = [np.setdiff1d(_runs(document), handed_out) for document in documents]
+    found, which = np.unique(np.concatenate([*own, np.zeros(0, np.int64)]), return_inverse=True)
+    if not len(found):
+        return np.zeros((n, n))
+    ends = np.cumsum([0, *map(len, own)])
+    has = csr_matrix((np.ones(len(which)), which, ends), (n, len(found)))
+    often = np.bincount(which, minlength=len(found))
+    weight = 1 + np.log(n / often)
+    if n >= CLASS:
+        weight[often > n / 2] = 0  # what most of them have is no sign of anything
+    common = (has.multiply(weight) @ has.T).toarray()
+    size = common.diagonal()
+    enough = np.array([len(runs) >= FEW for runs in own]) & (size > 0)
+    smaller = np.minimum(size[:, None], size[None]).clip(1e-9)
+    return np.where(enough[:, None] & enough[None], (common / smaller).clip(max=1), 0.0)
+
+
+def _words(text: str) -> list[str]:
+    """The words of a written answer, in lower case."""
+    return re.findall(r"\w+", text.lower())
+
+
+def _runs(document: list[str]) -> np.ndarray:
+    """The runs of RUN tokens, each as a number of 64 bits, sorted, each once."""
+    found = document[:LONG]
+    return np.unique(np.array([hash(tuple(found[i : i + RUN])) for i in range(len(found) - RUN + 1)], np.int64))

@@ -1,9 +1,12 @@
 """Assignment 1: embeddings, neighbours, t-SNE."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from course_lib.grading import compare
 from course_lib.grading.plain import Plain
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
 
@@ -106,6 +109,7 @@ PAIRS = Question(
             "a word that occurs again nearby is left out; it is itself only at its own position", same_word_left_out, 7
         ),
     ),
+    order="the order is that of reading: word after word, and for each its neighbours from left to right",
 )
 
 # ---------------------------------------------------------------- one step of skip-gram
@@ -237,6 +241,18 @@ def codes_part(name: str, points: float, *, unit: bool, twins: bool) -> Part:
     return Part(name, points, inputs)
 
 
+def tied(answer: Any, expected: Any, codes: Tensor, k: int) -> bool:
+    """Whether other indices have the same cosines, so that they are as near: each row k others, all different."""
+    values, indices = (compare.tensor(one) for one in answer)
+    if values is None or indices is None or indices.shape != expected[1].shape:
+        return False
+    own, found = torch.arange(len(codes))[:, None], indices.long()
+    if not (found == indices).all() or (found == own).any() or (found.sort(1).values.diff(dim=1) == 0).any():
+        return False
+    cosines = F.cosine_similarity(codes[:, None], codes[found], dim=2)
+    return compare.close(values.double(), expected[0], 1e-3) and compare.close(cosines, expected[0], 1e-6)
+
+
 def by_the_inner_product(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
     found = (codes @ codes.T).fill_diagonal_(-torch.inf).topk(k)
     return found.values, found.indices
@@ -289,6 +305,7 @@ NEIGHBOURS = Question(
         Mistake("the farthest codes are returned", the_farthest),
         Mistake("distances are returned, and not cosines", by_the_distance),
     ),
+    also=tied,
 )
 
 # ---------------------------------------------------------------- precision of the neighbours

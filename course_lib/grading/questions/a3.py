@@ -495,19 +495,23 @@ def fooled(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
     return torch.tensor([found.mean, found.low, found.high], dtype=torch.float64)
 
 
-def predictions_part(name: str, points: float, *, wrong: int, turned: int) -> Part:
+def predictions_part(name: str, points: float, *, wrong: tuple[int, int], turned: tuple[int, int]) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        """30 labels; the network gets `wrong` of them wrong before and after, and `turned` others only after."""
-        n = 30
+        """Labels that the network gets wrong before and after, and others only after; all numbers are drawn."""
+
+        def number(low: int, high: int) -> int:
+            return int(torch.randint(low, high + 1, (1,), generator=generator))
+
+        n, before_too, only_after = number(25, 40), number(*wrong), number(*turned)
         label = torch.randint(CLASSES, (n,), generator=generator)
         order = torch.randperm(n, generator=generator)
         other = (label + torch.randint(1, CLASSES, (n,), generator=generator)) % CLASSES
         before, after = label.clone(), label.clone()
-        before[order[:wrong]] = other[order[:wrong]]
-        after[order[: wrong + turned]] = other[order[: wrong + turned]]
+        before[order[:before_too]] = other[order[:before_too]]
+        after[order[: before_too + only_after]] = other[order[: before_too + only_after]]
         return {"before": before, "after": after, "label": label}
 
-    return Part(name, points, inputs)
+    return Part(name, points, inputs, calls=3)
 
 
 def share_of_all(before: Tensor, after: Tensor, label: Tensor) -> Tensor:
@@ -552,9 +556,9 @@ FOOLED = Question(
     function="fooled",
     reference=fooled,
     parts=(
-        predictions_part("all were right before", 4, wrong=0, turned=11),
-        predictions_part("some were wrong before", 4, wrong=7, turned=9),
-        predictions_part("nobody is fooled", 2, wrong=4, turned=0),
+        predictions_part("all were right before", 4, wrong=(0, 0), turned=(6, 16)),
+        predictions_part("some were wrong before", 4, wrong=(4, 9), turned=(6, 12)),
+        predictions_part("nobody is fooled", 2, wrong=(2, 6), turned=(0, 0)),
     ),
     mistakes=(
         Mistake("what was wrong before the attack counts as fooled", share_of_all, 4),

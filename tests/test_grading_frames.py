@@ -1,0 +1,229 @@
+"""What leaves a sandbox: any bytes at all become a result, and nothing else."""
+
+import json
+import math
+import tracemalloc
+
+import pytest
+import torch
+
+from course_lib.grading import child, compare, grade, plain, question
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
+
+ASKED = question.question("a2.overlap")
+SEED = 3
+STATUS = {"graded", "unanswered", "time", "size", "crashed", "tampered"}
+
+
+def header(ended="well", computed=0.5):
+    return json.dumps({"ended": ended, "computed": computed}).encode() + b"\n"
+
+
+def frame(message):
+    data = message if isinstance(message, bytes) else plain.encode(message)
+    return len(data).to_bytes(8, "big") + data
+
+
+def right():
+    return b"".join(
+        frame({"call": i, "answer": expected}) for i, (_, _, expected) in enumerate(grade.calls(ASKED.name, SEED))
+    )
+
+
+def judge(data):
+    result = grade.judge(ASKED, SEED, data)
+    assert result.status in STATUS
+    assert 0 <= result.points <= ASKED.points
+    assert all(part.points in (0, part.of) for part in result.parts)
+    assert all(len(part.said) <= child.TEXT + 4 and part.said.isprintable() for part in result.parts)
+    json.dumps(grade.asdict(result))
+    return result
+
+
+def test_the_right_frames_get_full_marks():
+    assert judge(header() + right()).points == ASKED.points
+
+
+# --- what a student may send --------------------------------------------------------------------------------
+
+
+ATTACKS = {
+    "a call that is a tensor of two": frame({"call": torch.zeros(2), "answer": 1.0}),
+    "a call that is true": frame({"call": False, "answer": 1.0}),
+    "a call that is 0.0": frame({"call": 0.0, "answer": 1.0}),
+    "a call beyond all numbers": frame(b'{"dict": [["call", 1' + b"0" * 4000 + b'], ["answer", 1]]}\n'),
+    "an error that is a tensor": frame({"error": torch.zeros(3)}),
+    "an error that is a list": frame({"call": 0, "error": ["x"]}),
+    "an error and an answer": frame({"call": 0, "error": "x", "answer": 1.0}),
+    "the same key twice": frame(b'{"dict": [["call", 0], ["answer", 1.0], ["answer", 2.0]]}\n'),
+    "a number as a key": frame(b'{"dict": [["call", 0], [3, 1.0]]}\n'),
+    "a list for a frame": frame([0, 1.0]),
+    "a network as an answer": frame({"call": 0, "answer": plain.Net((("flat", "flatten"),))}),
+    "a seed as an answer": frame({"call": 0, "answer": plain.Seed(3)}),
+    "millions of lists": frame(b'{"dict": [["call", 0], ["answer", [' + b"[]," * 5_000_000 + b"1]]]}\n"),
+    "30 000 lists": frame(b'{"dict": [["call", 0], ["answer", [' + b"[]," * 30_000 + b"1]]]}\n"),
+    "an answer of two megabytes": frame({"call": 0, "answer": torch.zeros(250_000).double()}),
+    "a shape of many zeros": frame(
+        b'{"dict": [["call", 0], ["answer", {"tensor": "bool", "shape": [0, 99999999999]}]]}\n'
+    ),
+    "a shape beyond all numbers": frame(
+        b'{"dict": [["call", 0], ["answer", {"tensor": "bool", "shape": [0, 1' + b"0" * 300 + b"]}]]}\n"
+    ),
+    "a frame longer than all bytes": (2**63).to_bytes(8, "big") + b"x",
+    "a frame of no bytes": (0).to_bytes(8, "big"),
+    "too many frames": right() + frame({"call": 99, "answer": 1.0}),
+    "the first frame twice": right()[: len(frame({"call": 0, "answer": 0.5}))] * 2,
+    "half a surrogate": frame(b'{"dict": [["call", 0], ["error", "\\ud800 \\u202e"]]}\n'),
+    "an end after an answer": frame({"error": "x"}) + frame({"call": 0, "answer": 1.0}),
+    "nested to the limit": frame(b'{"dict": [["call", 0], ["answer", ' + b"[" * 9000 + b"]" * 9000 + b"]]}\n"),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_on_the_way_out_scores_nothing_and_costs_little(name):
+    data = header() + ATTACKS[name]
+    grade.calls(ASKED.name, SEED)
+    tracemalloc.start()
+    result = judge(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.points == 0, result
+    assert peak < 40_000_000, f"{peak / 1e6:.0f} MB"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"[" * 100_000 + b"\n",
+        b'{"ended": "well"}\n',
+        b'{"ended": "well", "computed": 1}\n',
+        b'{"ended": "well", "computed": "0"}\n',
+        b'{"ended": ["well"], "computed": 0.5}\n',
+        b'{"ended": "well", "computed": 0.5, "points": 100}\n',
+        b'{"ended": "well", "ended": 3, "computed": 0.5}\n',
+    ],
+)
+def test_a_header_has_one_form(data):
+    result = judge(data + right())
+    assert (result.status, result.points) == ("tampered", 0)
+
+
+@pytest.mark.parametrize("computed", ["NaN", "Infinity", "-1e308"])
+def test_odd_seconds_do_no_harm(computed):
+    assert judge(b'{"ended": "time", "computed": %s}\n' % computed.encode()).status == "time"
+
+
+def test_computing_and_waiting_are_told_apart():
+    def said(ended, computed):
+        return judge(header(ended, computed)).parts[0].said
+
+    assert "stopped after 10 seconds of computing" in said("signal 24", 10.1)
+    assert "stopped after 10 seconds of computing" in said("signal 9", 11.0)
+    assert "stopped after 10 seconds of computing" in said("time", 9.8)
+    assert "after 30 seconds, of which it computed for 0.1: it waits" in said("time", 0.1)
+    assert "killed, or went on" in said("signal 9", 0.2)
+
+
+def test_what_breaks_the_comparison_is_a_remark_and_no_accusation(monkeypatch):
+    monkeypatch.setattr(compare, "verdict", lambda *_: 1 / 0)
+    result = grade.judge(ASKED, SEED, header() + right())
+    assert (result.status, result.points) == ("unjudged", 0)
+    assert "ZeroDivisionError. Somebody must look" in result.parts[0].said
+
+
+def test_a_reference_that_fails_is_nobodys_fault(monkeypatch):
+    grade.calls.cache_clear()
+    monkeypatch.setattr(grade.questions, "question", lambda name: broken)
+    broken = grade.questions.Question("a2.x", "x", lambda low: 1 / 0, (question.Part("p", 1, lambda g: {"low": 1}),))
+    with pytest.raises(RuntimeError, match=r"the reference of a2\.x fails on 'p'"):
+        grade.judge(broken, SEED, header())
+    grade.calls.cache_clear()
+
+
+# --- any bytes ----------------------------------------------------------------------------------------------
+
+NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+JSON = st.recursive(
+    NUMBERS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.sampled_from(["tensor", "shape", "dict", "seed", "net", "call", "answer", "error"]), inner),
+        st.fixed_dictionaries({"dict": st.lists(st.tuples(st.sampled_from(["call", "answer", "error"]), inner))}),
+        st.fixed_dictionaries({"tensor": st.sampled_from([*plain.DTYPES, "object"]), "shape": st.lists(inner)}),
+    ),
+    max_leaves=12,
+)
+MESSAGES = st.one_of(
+    st.binary(max_size=200),
+    st.tuples(JSON.map(lambda tree: json.dumps(tree).encode()), st.binary(max_size=40)).map(b"\n".join),
+    st.tuples(st.integers(-1, 5), JSON).map(
+        lambda pair: json.dumps({"dict": [["call", pair[0]], ["answer", pair[1]]]}).encode() + b"\n"
+    ),
+)
+
+
+def damaged(data, draw):
+    """Real frames with some bytes changed, taken out or repeated."""
+    data = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data) - 1))
+        how = draw(st.sampled_from(["change", "cut", "repeat"]))
+        if how == "change":
+            data[at] = draw(st.integers(0, 255))
+        elif how == "cut":
+            del data[at : at + draw(st.integers(1, 9))]
+        else:
+            data[at:at] = data[at : at + draw(st.integers(1, 9))]
+        data = data or bytearray(b"x")
+    return bytes(data)
+
+
+def settings(examples):
+    return hypothesis.settings(max_examples=examples, deadline=None, database=None, derandomize=True)
+
+
+def check_frames(draw):
+    if draw(st.booleans()):
+        data = damaged(header() + right(), draw)
+    else:
+        ended = draw(st.sampled_from(["well", "time", "size", "signal 9", "exit 1"]))
+        data = header(ended) + b"".join(map(frame, draw(st.lists(MESSAGES, max_size=5))))
+    judge(data)
+
+
+@settings(300)
+@hypothesis.given(st.data())
+def test_any_frames_become_a_result(data):
+    check_frames(data.draw)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@settings(10_000)
+@hypothesis.given(st.data())
+def test_ten_thousand_frames_become_results(data):
+    check_frames(data.draw)
+
+
+@settings(300)
+@hypothesis.given(JSON)
+def test_what_is_decoded_from_a_sandbox_is_exactly_typed(tree):
+    try:
+        value = plain.decode(json.dumps(tree).encode() + b"\n", answer=True)
+    except ValueError:
+        return
+
+    def check(value):
+        assert type(value) in (type(None), bool, int, float, str, list, dict, torch.Tensor)
+        if type(value) is int:
+            assert abs(value) < 2**63
+        for one in value.values() if type(value) is dict else value if type(value) is list else ():
+            check(one)
+
+    check(value)
+    if not isinstance(value, float) or not math.isnan(value):
+        plain.encode(value)
