@@ -173,7 +173,7 @@ def ANSWER(**k):
     ),
     "half precision": (
         "import torch\ndef ANSWER(**k):\n    return torch.zeros(3).half()",
-        r"float16 is not plain data",
+        r"shape|zero",
     ),
     # the way out
     "answers written early": (
@@ -356,8 +356,8 @@ def ANSWER(**k):
         "import subprocess\ndef ANSWER(**k):\n    return subprocess.run(['/bin/sh', '-c', 'id'])",
         r"No such file",
     ),
-    "a notebook's shell": ("!curl example.com\ndef ANSWER(**k):\n    return 1", r"notebook command"),
-    "a notebook's magic": ("%run other.py\ndef ANSWER(**k):\n    return 1", r"notebook command"),
+    "a notebook's shell": ("!curl example.com\ndef ANSWER(**k):\n    return 1", r"shape"),
+    "a notebook's magic": ("%run other.py\ndef ANSWER(**k):\n    return 1", r"shape"),
     "exit": ("import sys\ndef ANSWER(**k):\n    sys.exit(0)", r"SystemExit"),
     "exit at once": ("import os\nos._exit(0)", r"ended before it had answered"),
     "abort": ("import os\ndef ANSWER(**k):\n    os.abort()", r"ended before it had answered \(signal 6\)"),
@@ -415,6 +415,147 @@ def ANSWER(**k):
     raise ValueError("pretends to work")
 """,
         r"pretends to work|shape",
+    ),
+    # what leaves the sandbox, again: types, sizes, and the rules themselves
+    "a call of two numbers": (
+        """
+import os, sys, torch
+data = sys.modules["plain"].encode({"call": torch.zeros(2), "answer": 1.0})
+for fd in range(64):
+    try:
+        os.write(fd, len(data).to_bytes(8, "big") + data)
+    except OSError:
+        pass
+os._exit(0)
+""",
+        r"tampered",
+    ),
+    "an error that is no text": (
+        """
+import os, sys, torch
+data = sys.modules["plain"].encode({"call": 0, "error": [torch.zeros(2)]})
+for fd in range(64):
+    try:
+        os.write(fd, len(data).to_bytes(8, "big") + data)
+    except OSError:
+        pass
+os._exit(0)
+""",
+        r"tampered",
+    ),
+    "patched rules": (
+        """
+import sys
+sys.modules["define"].said = lambda *k: "x" * 10**7
+sys.modules["plain"].check = lambda *k: None
+def ANSWER(**k):
+    return [[]] * 40_000
+""",
+        r"tampered|sent more",
+    ),
+    "thirty thousand lists": ("def ANSWER(**k):\n    return [[]] * 30_000", r"holds more than 10000 values"),
+    "two megabytes": (
+        "import torch\ndef ANSWER(**k):\n    return torch.zeros(250_000).double()",
+        r"2000 kB, and 100 kB is the most",
+    ),
+    "a key that is a novel": ("def ANSWER(**k):\n    return {'a' * 90_000: 1}", r"a dictionary"),
+    "half a letter": ("def ANSWER(**k):\n    return chr(0xD800) * 9", r"is a text"),
+    "a list without end": (
+        """
+class Endless(list):
+    def __iter__(self):
+        while True:
+            yield 1.0
+def ANSWER(**k):
+    return Endless()
+""",
+        r"MemoryError|stopped after|killed",
+    ),
+    "an error with a long name": (
+        "def ANSWER(**k):\n    raise type('x' * 10**6, (Exception,), {})('y')",
+        r"^x{100}: y",
+    ),
+    "an error of a hundred megabytes": ("def ANSWER(**k):\n    raise ValueError('x' * 10**8)", r"^ValueError: x{100}"),
+    # time and memory, again
+    "sleep": ("import time\ndef ANSWER(**k):\n    time.sleep(10**6)", r"of which it computed for [01]\.\d: it waits"),
+    "deaf to the limit": (
+        """
+import signal
+def ANSWER(**k):
+    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    while True:
+        pass
+""",
+        r"seconds of computing",
+    ),
+    "many hands": (
+        """
+import os, time
+def ANSWER(**k):
+    for _ in range(2):
+        if os.fork() == 0:
+            data = bytearray(700_000_000)
+            data[::4096] = b"1" * len(data[::4096])
+            time.sleep(60)
+    time.sleep(60)
+""",
+        r"together used more than 1 GB of memory",
+    ),
+    "hands that share": (
+        """
+import mmap, os, time
+def ANSWER(**k):
+    for _ in range(2):
+        if os.fork() == 0:
+            data = mmap.mmap(-1, 700_000_000)
+            for i in range(0, len(data), 4096):
+                data[i] = 1
+            time.sleep(60)
+    time.sleep(60)
+""",
+        r"together used more than 1 GB of memory",
+    ),
+    "memory that stays": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.shmget(0, 10**9, 0o1666) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+""",
+        r"not permitted",
+    ),
+    "a million files": (
+        "def ANSWER(**k):\n    for i in range(10**6):\n        open(f'/tmp/{i}', 'w').close()",
+        r"Read-only",
+    ),
+    "a thousand threads": (
+        """
+import threading, time
+def ANSWER(**k):
+    for _ in range(1000):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+""",
+        r"can't start new thread",
+    ),
+    # other ways to what is hidden
+    "memory of the first process": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.ptrace(16, os.getppid(), 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+""",
+        r"not permitted",
+    ),
+    "another import": (
+        """
+import importlib
+def ANSWER(**k):
+    return importlib.import_module("course_lib.attribution")
+""",
+        r"an answer may not import course_lib",
     ),
     # the page
     "script": (

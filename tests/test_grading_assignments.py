@@ -3,15 +3,18 @@
 import contextlib
 import io
 import json
+import types
 
 import matplotlib
 import pytest
 
+from course_lib import grading
 from course_lib.grading import grade, question
 from course_lib.grading.release import check_solution, release
 from project import needs, repository, submissions
 
 KEYS = question.keys()
+BOOKS = {}  # of each assignment, what `results` has graded
 FOLDER = repository.ROOT / "assignments"
 
 
@@ -95,6 +98,7 @@ def results(asked, tmp_path_factory):
         books[f"mistake{i}"] = submissions.handed_in(asked.key, wrong, submissions.solution)
     for name, book in books.items():
         (folder / f"{name}.ipynb").write_bytes(submissions.bytes_of(book))
+    BOOKS[asked.key] = books
     _, found, graded = grade.grade(folder, folder / "grades", asked.key)
     return {one.student: {result.question: result for result in graded[one.slug]} for one in found.submissions}
 
@@ -122,3 +126,17 @@ def test_a_known_mistake_is_called_by_its_name(asked, results):
         for i in range(len(one.mistakes)):
             said = " ".join(part.said for part in results[f"mistake{i}"][one.name].parts)
             assert one.judge or any(mistake.says in said for mistake in one.mistakes), said
+
+
+def test_check_says_what_the_grader_says(asked, results, capsys):
+    """Of each part of each answer there is: the solution, the stub, and every known mistake."""
+    for student, found in results.items():
+        cells = ["".join(cell["source"]) for cell in code_cells(BOOKS[asked.key][student])]
+        shell = types.SimpleNamespace(history_manager=types.SimpleNamespace(input_hist_raw=cells))
+        for one in asked.questions:
+            function = types.FunctionType((lambda **k: None).__code__, {"get_ipython": lambda shell=shell: shell})
+            capsys.readouterr()
+            grading.check(one.name, function)
+            lines = capsys.readouterr().out.splitlines()[: len(one.parts)]
+            right = [line.startswith("right") for line in lines]
+            assert right == [part.points > 0 for part in found[one.name].parts], (student, lines)

@@ -19,6 +19,7 @@ module          one idea
 ``collect``     submissions out of a folder or an archive
 ``roster``      who is in the class, and whom a submission's name means
 ``sandbox``     one locked-up process a question
+``seccomp``     system calls that fail in a sandbox
 ``child``       what runs inside the sandbox
 ``define``      an answer's cells, run under the grader's rules
 ``grade``       the run: every question of every submission once, on all cores, resumable

@@ -81,6 +81,7 @@ def _in_a_process_of_its_own(request: dict[str, Any], out: int) -> bytes:
             ended = "size"
             break
     os.close(read)
+    del received[room(len(request["calls"])) :]
     status, computed = _end(pid, kill=ended != "well")
     if ended == "well" and status != 0:
         ended = f"signal {-status}" if status < 0 else f"exit {status}"
@@ -149,8 +150,7 @@ def _answer(request: dict[str, Any], write: int) -> NoReturn:
                     "answer": function(**{name: plain.build(value) for name, value in inputs.items()}),
                 }
                 frame = plain.encode(message)
-                if len(frame) > plain.ANSWER:
-                    raise ValueError(f"it has {len(frame) / 1000:.0f} kB, and {plain.ANSWER // 1000} kB is the most")
+                plain.check(frame)
             except BaseException as error:
                 frame = plain.encode({"call": i, "error": define.said(error, failed)})
             _write(write, frame)

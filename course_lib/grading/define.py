@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 TEXT = 600  # characters of an error
+NAME = 100  # of its name
 LIBRARIES = ("numpy", "torch")  # what every answer may import, beside Python's own modules
 Space = dict[str, Any]
 
@@ -192,4 +193,4 @@ def said(error: BaseException, failed: Mapping[str, str]) -> str:
             numbers.append(trace.tb_lineno)
         trace = trace.tb_next
     where = f" (line {numbers[-1]} of the answer's cell)" if numbers else ""
-    return f"{type(error).__name__}: {str(error)[:TEXT]}{where}"
+    return f"{type(error).__name__[:NAME]}: {str(error)[:TEXT]}{where}"

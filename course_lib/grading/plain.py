@@ -247,6 +247,23 @@ def decode(message: bytes, *, answer: bool = False) -> Plain:
     return value
 
 
+def check(message: bytes) -> None:
+    """Raise unless this is small enough for an answer.
+
+    Args:
+        message: What `encode` made of an answer.
+
+    Raises:
+        ValueError: It has too many bytes, or holds too many values.
+    """
+    if len(message) > ANSWER:
+        raise ValueError(f"the answer has {len(message) / 1000:.0f} kB, and {ANSWER // 1000} kB is the most")
+    try:
+        decode(message, answer=True)
+    except ValueError:
+        raise ValueError(f"the answer holds more than {VALUES} values, or no data: return a tensor") from None
+
+
 class _Reader:
     """Reads values out of JSON whose tensors' bytes follow it; counts them where they come out of a sandbox."""
 

@@ -1,8 +1,9 @@
 """One locked-up process a question: no network, no files but the libraries, no other processes, limited in all.
 
-The lock is bubblewrap: namespaces of its own for processes, network, users and files; every file read-only, but for a
-megabyte of /tmp; no way to make further namespaces. Nothing of the submission, of other submissions or of the expected
-values is in there. The process gets one question's inputs at a time on a pipe, and all that comes back is bytes.
+The lock is bubblewrap: namespaces of its own for processes, network, users and files; every file and folder
+read-only; no way to make further namespaces; system calls refused that no answer needs (`seccomp`). Nothing of
+the submission, of other submissions or of the expected values is in there. The process gets one question's inputs at a
+time on a pipe, and all that comes back is bytes.
 
 One sandbox serves one submission, since importing torch takes longer than all its answers; in it each question has a
 process of its own (see `child`). Without a working sandbox there is no grading.
@@ -29,14 +30,13 @@ from packaging.requirements import Requirement
 
 import course_lib
 from course_lib.errors import unknown
-from course_lib.grading import child, define, plain
+from course_lib.grading import child, define, plain, seccomp
 
 START = 120.0  # seconds that loading the libraries may take, on a busy machine, too
 GRACE = 15.0  # seconds beside a question's own, for the way there and back
 PROCESSES = 4  # the one that waits, the answer's, and two to spare
 FILE = 65_536  # bytes of one file; and of what the libraries complain about at the start
 WATCH = 0.1  # seconds between two looks at the memory of all its processes together
-SCRATCH = 1_000_000  # bytes of /tmp, the only folder that can be written to; it is gone with the sandbox
 PACKAGE = Path(course_lib.__file__).parent
 INSIDE = child.PACKAGES
 
@@ -123,7 +123,7 @@ def _python() -> str:
 @cache
 def _mounts(modules: tuple[str, ...], libraries: tuple[str, ...]) -> tuple[str, ...]:
     """bwrap's arguments that make the sandbox's files: what is shown in there, and where."""
-    made = ["--perms", "1777", "--size", str(SCRATCH), "--tmpfs", "/tmp"]
+    made = ["--perms", "1777", "--dir", "/tmp"]  # nothing can be written: even empty files fill a machine's memory
     made += ["--perms", "0755", "--dir", "/dev", "--perms", "0755", "--dir", INSIDE]
     # A folder that bwrap has to make on the way to another one would be closed to other users.
     bound = [*_system(), "--proc", "/proc"]
@@ -143,7 +143,7 @@ def _mounts(modules: tuple[str, ...], libraries: tuple[str, ...]) -> tuple[str, 
     return (*made, *bound, "--remount-ro", "/")
 
 
-def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> list[str]:
+def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = (), seccomp: int | None = None) -> list[str]:
     """The command line that starts `child` in a sandbox.
 
     As root: one bwrap shows the files, even those in a home that only root may enter; then the process becomes a user
@@ -153,6 +153,7 @@ def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> l
     Args:
         modules: Rooms of course_lib that an answer may import, with all that they import.
         libraries: Distributions that an answer may import beside torch and numpy.
+        seccomp: An open file that holds `seccomp.program`; None filters no system calls.
 
     Returns:
         The words of the command line.
@@ -164,7 +165,7 @@ def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> l
     apart += ["--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
     for name, value in {"OMP_NUM_THREADS": "1", "HOME": "/", "LANG": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}.items():
         apart += ["--setenv", name, value]
-    no_more = ["--unshare-user", "--disable-userns"]
+    no_more = ["--unshare-user", "--disable-userns", *([] if seccomp is None else ["--seccomp", str(seccomp)])]
     mounts = _mounts(modules, libraries)
     limits = ["/tools/prlimit", f"--nproc={PROCESSES}", f"--fsize={FILE}", "--nofile=64", "--core=0", "--"]
     run = [*limits, _python(), "-I", "-S", f"{INSIDE}/{Path(child.__file__).name}"]
@@ -195,9 +196,17 @@ class Sandbox:
     def __init__(self, modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()):
         self._allowed = {"modules": list(modules), "libraries": list(libraries)}
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        self._process = subprocess.Popen(
-            command(modules, libraries), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
-        )
+        with tempfile.TemporaryFile() as refused:
+            refused.write(seccomp.program())
+            refused.seek(0)
+            filtered = refused.fileno() if seccomp.program() else None
+            self._process = subprocess.Popen(
+                command(modules, libraries, filtered),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                pass_fds=() if filtered is None else (filtered,),
+            )
         assert self._process.stdin and self._process.stdout
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._in, False)

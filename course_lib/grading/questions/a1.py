@@ -247,7 +247,12 @@ def tied(answer: Any, expected: Any, codes: Tensor, k: int) -> bool:
     if values is None or indices is None or indices.shape != expected[1].shape:
         return False
     own, found = torch.arange(len(codes))[:, None], indices.long()
-    if not (found == indices).all() or (found == own).any() or (found.sort(1).values.diff(dim=1) == 0).any():
+    if (
+        (found < 0).any()
+        or not (found == indices).all()
+        or (found == own).any()
+        or (found.sort(1).values.diff(dim=1) == 0).any()
+    ):
         return False
     cosines = F.cosine_similarity(codes[:, None], codes[found], dim=2)
     return compare.close(values.double(), expected[0], 1e-3) and compare.close(cosines, expected[0], 1e-6)
