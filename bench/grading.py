@@ -1,21 +1,22 @@
-"""200 submissions, right, empty, wrong and hostile: how many a minute, killed in the middle, resumed, the same grades.
+"""300 submissions, right, empty, wrong and hostile: how many a minute, the grader's own memory, stopped and resumed.
+
+It is killed at five random moments, and once its Dask cluster is; then the same command goes on, to the same gradebook.
 
 python -m bench.grading [COUNT]
 """
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.measuring import seconds
 from bench.rows import duration, show
 from course_lib.grading import grade, question
 from project import submissions
@@ -53,9 +54,26 @@ def command(folder: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "course_lib.grading", "grade", str(folder), "--out", str(out)]
 
 
-def run(folder: Path, out: Path) -> float:
-    """Seconds that the grader takes."""
-    return seconds(partial(subprocess.run, command(folder, out), check=True, **SILENT))
+def run(folder: Path, out: Path) -> tuple[float, float]:
+    """Seconds that the grader takes, and the largest memory of its own process, in bytes."""
+    peak = 0.0
+    began = time.perf_counter()
+    with subprocess.Popen(command(folder, out), **SILENT) as process:
+        while process.poll() is None:
+            peak = max(peak, _peak(process.pid))
+            time.sleep(0.1)
+    if process.returncode:
+        raise RuntimeError(f"the grader failed: {process.returncode}")
+    return time.perf_counter() - began, peak
+
+
+def _peak(pid: int) -> float:
+    """The largest memory that a process has had so far, in bytes; 0 where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def done(out: Path) -> int:
@@ -63,34 +81,65 @@ def done(out: Path) -> int:
     return len(list(out.glob("results/*/a2.overlap.json")))
 
 
-def killed(folder: Path, out: Path, half: int) -> int:
-    """Begin, and kill the grader when half of the submissions have their grades; how many had."""
-    process = subprocess.Popen(command(folder, out), **SILENT)
-    try:
-        while process.poll() is None and done(out) < half:
+def stop(folder: Path, out: Path, count: int, *more: str, victim: int | None = None) -> None:
+    """Begin, or go on, and kill a process when so many submissions have their grades: the grader, or the one named."""
+    with subprocess.Popen([*command(folder, out), *more], **SILENT) as process:
+        while process.poll() is None and done(out) < count:
             time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    return done(out)
+        if process.poll() is None:
+            os.kill(victim or process.pid, signal.SIGKILL)
 
 
-def rows(count: int = 200) -> Iterator[Row]:
-    """Grade a class of `count` submissions, and again with the grader killed half way."""
+def lose_the_cluster(folder: Path, out: Path, count: int) -> None:
+    """Grade on a Dask cluster whose scheduler is killed when so many submissions have their grades."""
+    words = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-show"]
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place, "scheduler.json")
+        scheduler = subprocess.Popen(
+            [*words, "--scheduler-file", str(file), "--dashboard-address", "127.0.0.1:0"], **SILENT
+        )
+        while not file.exists():
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-dashboard"]
+        workers = subprocess.Popen([*worker, "--death-timeout", "10"], **SILENT)
+        try:
+            stop(folder, out, count, "--scheduler", address, victim=scheduler.pid)
+        finally:
+            for process in (scheduler, workers):
+                process.kill()
+                process.wait()
+
+
+def same(out: Path, whole: Path, how: str) -> None:
+    """Raise unless both gradebooks are the same, byte for byte."""
+    if (whole / "gradebook.csv").read_bytes() != (out / "gradebook.csv").read_bytes():
+        raise RuntimeError(f"{how} and resumed: another gradebook")
+
+
+def rows(count: int = 300) -> Iterator[Row]:
+    """Grade a class of `count` submissions, and again with all that may stop a run."""
     with tempfile.TemporaryDirectory() as parent:
-        folder, whole, cut = Path(parent, "class"), Path(parent, "whole"), Path(parent, "cut")
+        folder, whole, cut, lost = (Path(parent, name) for name in ("class", "whole", "cut", "lost"))
         folder.mkdir()
         fill(folder, count)
-        for out in (whole, cut):
+        for out in (whole, cut, lost):
             grade.write(out / "run.json", SEED)
-        taken = run(folder, whole)
-        rate = f"{60 * count / taken:.0f} a minute on {os.cpu_count()} cores"
+        taken, peak = run(folder, whole)
+        rate = f"{60 * count / taken:.0f} a minute on {os.cpu_count()} cores, {peak / 1e6:.0f} MB"
         yield Row(f"grading {count} submissions", "", f"{duration(taken)}; {rate}")
-        before = killed(folder, cut, count // 2)
-        taken = run(folder, cut)
-        if (whole / "gradebook.csv").read_bytes() != (cut / "gradebook.csv").read_bytes():
-            raise RuntimeError(f"killed after {before} of {count} submissions and resumed: another gradebook")
-        yield Row(f"the same killed after {before} and resumed, to the same gradebook", "", duration(taken))
+        taken, _ = run(folder, whole)
+        yield Row("the same command once more, with nothing left", "", duration(taken))
+        moments = sorted(random.Random(1).sample(range(1, count), 5))
+        for moment in moments:
+            stop(folder, cut, moment)
+        run(folder, cut)
+        same(cut, whole, f"killed after {moments}")
+        yield Row(f"killed after {', '.join(map(str, moments))}, and resumed", "", "the same gradebook")
+        lose_the_cluster(folder, lost, count // 2)
+        run(folder, lost)
+        same(lost, whole, "its cluster killed")
+        yield Row(f"its Dask cluster killed after {count // 2}, and resumed here", "", "the same gradebook")
 
 
 if __name__ == "__main__":
