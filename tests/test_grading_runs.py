@@ -437,3 +437,41 @@ def test_found_csv_lists_everybody(class_):
     ]
     assert table[2]["in the roster as"] == "Roe, Dora"
     assert isinstance(collect.Found((), KEY).absent, tuple) and roster.COLUMNS["name"]
+
+
+PRIVATE = """
+from course_lib.grading import plain
+from course_lib.grading.question import Assignment, Part, Question
+
+def double(x):
+    return 2 * x
+
+def inputs(generator):
+    import torch
+    return {"x": torch.rand(3, generator=generator)}
+
+ASKED = Question("b7.double", "double", double, (Part("three numbers", 100, inputs),))
+ASSIGNMENT = Assignment("b7_private", "Private", (ASKED,))
+"""
+
+
+def test_questions_of_a_course_of_its_own_are_released_and_graded(graded, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(question.questions, "__path__", list(question.questions.__path__))
+    own = tmp_path / "mycourse"
+    (own / "b7_private").mkdir(parents=True)
+    (own / "b7.py").write_text(PRIVATE)
+    cell = "# answer: b7.double\ndef double(x):\n    # BEGIN SOLUTION\n    return 2 * x\n    # END SOLUTION\n"
+    cells = [{"cell_type": "code", "source": cell.splitlines(True), "metadata": {}, "outputs": []}]
+    book = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (own / "b7_private" / "solution.ipynb").write_text(json.dumps(book))
+    main(["release", "--questions", str(own)])
+    student = (own / "b7_private" / "b7_private.ipynb").read_text()
+    assert "your code here" in student and "2 * x" not in student
+    folder = tmp_path / "class"
+    folder.mkdir()
+    (folder / "ann.ipynb").write_text(json.dumps(book))
+    run(folder, tmp_path / "out", "--questions", str(own))
+    assert totals(tmp_path / "out") == {"ann": "100"}
+    with pytest.raises(SystemExit):
+        run(folder, tmp_path / "out", "--questions", str(tmp_path / "nowhere"))
+    assert "is no folder" in capsys.readouterr().err

@@ -20,11 +20,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     first = commands.add_parser("release", help="write the students' notebooks from the solutions")
     first.add_argument("--check", action="store_true", help="write nothing; fail if one is not current")
+    first.add_argument(
+        "--questions", type=Path, metavar="FOLDER", help="a course's own questions, with their solutions"
+    )
     second = commands.add_parser("grade", help="grade what was handed in; a run that was stopped goes on")
     second.add_argument("submissions", type=Path, help="a folder or a .zip, as learning platforms pack them")
     second.add_argument("--out", type=Path, required=True, help="folder for the grades")
     second.add_argument("--assignment", help="for example a2 (default: what most of the submissions answer)")
     second.add_argument("--jobs", type=int, help="submissions at a time (default: as many as there are cores)")
+    second.add_argument("--questions", type=Path, metavar="FOLDER", help="a course's own questions, looked at first")
     second.add_argument("--roster", type=Path, help="who is in the class: a CSV of Canvas, Moodle or your own")
     second.add_argument("--only", action="append", default=[], metavar="STUDENT", help="grade this student alone")
     second.add_argument("--regrade", action="store_true", help="grade again what is graded (with --only: of those)")
@@ -32,8 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     second.add_argument("--scheduler", help="address of a Dask cluster that does the work, for example tcp://host:8786")
     given = parser.parse_args(arguments)
     try:
+        if given.questions:
+            from course_lib.grading.question import add_folder
+
+            add_folder(given.questions)
         if given.command == "release":
-            _release(given.check)
+            _release(given.check, given.questions)
         else:
             _grade(given)
     except OSError as error:
@@ -63,10 +71,13 @@ def _remedy(error: OSError) -> str:
     return f"{where}{said}; {what}, and run the same command: what is graded is kept"
 
 
-def _release(check: bool) -> None:
+def _release(check: bool, own: Path | None) -> None:
     """Write the students' notebooks, or only check that they are current, and print which are not."""
     from course_lib.grading.release import release
 
+    if own:
+        _tell(release(own, "", write=not check), check)
+        return
     try:
         from project import repository
     except ImportError:
@@ -74,18 +85,28 @@ def _release(check: bool) -> None:
     owner_and_name = repository.URL.removeprefix("https://github.com/")
     colab = f"{repository.CONFIG['launch_buttons']['colab_url']}/github/{owner_and_name}/blob/{repository.BRANCH}"
     changed = release(repository.ROOT / "assignments", colab, write=not check)
+    _tell([path.relative_to(repository.ROOT) for path in changed], check)
+
+
+def _tell(changed: Sequence[Path], check: bool) -> None:
+    """Print which notebooks were not current; where they should have been, end with 1."""
     for path in changed:
-        print(f"{'not current' if check else 'written'}: {path.relative_to(repository.ROOT)}")
+        print(f"{'not current' if check else 'written'}: {path}")
     if check and changed:
         raise SystemExit(1)
 
 
 def _grade(given: argparse.Namespace) -> None:
     """Grade, write the reports, and print where they are."""
+    from course_lib.errors import require
     from course_lib.grading import collect, notebook, roster, sandbox
     from course_lib.grading.grade import PENDING, grade, saved_run
     from course_lib.grading.report import report
 
+    require(
+        not (given.questions and given.scheduler),
+        "--questions and --scheduler do not go together: the workers of a cluster have the package's questions only",
+    )
     people = roster.read(given.roster) if given.roster else ()
     if given.look:
         before = saved_run(given.out)
@@ -105,8 +126,9 @@ def _grade(given: argparse.Namespace) -> None:
         say=print,
     )
     name = run.assignment.name
-    handed_out = sandbox.PACKAGE.parent / "assignments" / name / f"{name}.ipynb"
-    stub = notebook.read(handed_out.read_bytes()) if handed_out.exists() else None
+    folders = [given.questions, sandbox.PACKAGE.parent / "assignments"]
+    handed_out = [folder / name / f"{name}.ipynb" for folder in folders if folder]
+    stub = next((notebook.read(path.read_bytes()) for path in handed_out if path.exists()), None)
     report(run, found, results, people, stub, print)
     print(f"{len(results)} submissions graded: {given.out / 'index.html'}, {given.out / 'gradebook.csv'}")
     waiting = {one.parts[0].said for each in results.values() for one in each if one.status == PENDING}

@@ -222,7 +222,23 @@ def source(key: str) -> Path:
     Returns:
         Its path.
     """
-    return Path(questions.__path__[0]) / f"{key}.py"
+    return next(path for folder in questions.__path__ if (path := Path(folder, f"{key}.py")).exists())
+
+
+def add_folder(folder: Path) -> None:
+    """Look for assignments in a folder, too, and there first: a course's own, which are not published.
+
+    Args:
+        folder: Holds a module for each assignment, as `course_lib/grading/questions` does.
+
+    Raises:
+        ValueError: It is no folder, or holds no module whose name could be an assignment's key.
+    """
+    require(folder.is_dir(), f"no questions: {folder} is no folder")
+    found = [path.stem for path in folder.glob("*.py") if path.stem.isalnum()]
+    require(bool(found), f"no questions in {folder}; a file `b1.py` in it holds the ASSIGNMENT of that key")
+    if str(folder.resolve()) not in questions.__path__:
+        questions.__path__.insert(0, str(folder.resolve()))
 
 
 def question(name: str) -> Question:

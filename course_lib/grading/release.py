@@ -22,7 +22,7 @@ def student_notebook(solution: dict[str, Any], link: str) -> dict[str, Any]:
 
     Args:
         solution: The JSON of a solution; it is not changed.
-        link: Address that the Colab button leads to.
+        link: Address that the Colab button leads to; "" for no button.
 
     Returns:
         The JSON of the student's notebook.
@@ -37,7 +37,7 @@ def student_notebook(solution: dict[str, Any], link: str) -> dict[str, Any]:
             text = without_solution(text)
             cell["outputs"], cell["execution_count"] = [], None
         else:
-            text = WORDS.sub(WRITE, text).replace(BADGE, f"[Open in Colab]({link})")
+            text = WORDS.sub(WRITE, text).replace(BADGE, f"[Open in Colab]({link})" if link else "")
             require("SOLUTION -->" not in text, f"a solution's marks do not match: {text[:80]!r}")
         cell["source"] = text.splitlines(keepends=True)
     return book
@@ -103,7 +103,7 @@ def release(folder: Path, address: str, *, write: bool = True) -> list[Path]:
 
     Args:
         folder: Holds a folder for each assignment, with its solution.ipynb.
-        address: A notebook's path is appended to it for the Colab link.
+        address: A notebook's path is appended to it for the Colab link; "" for none.
         write: False writes nothing.
 
     Returns:
@@ -120,7 +120,7 @@ def release(folder: Path, address: str, *, write: bool = True) -> list[Path]:
         solution = json.loads(path.read_text(encoding="utf-8"))
         check_solution(solution, name.split("_")[0])
         target = path.parent / f"{name}.ipynb"
-        book = student_notebook(solution, f"{address}/{folder.name}/{name}/{name}.ipynb")
+        book = student_notebook(solution, address and f"{address}/{folder.name}/{name}/{name}.ipynb")
         text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             if write:

@@ -270,7 +270,7 @@ class Sandbox:
         data = bytearray()
         while len(data) < n:
             if not select.select([self._out], [], [], max(0.0, min(WATCH, deadline - time.monotonic())))[0]:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline + self._starved():
                     raise Ended("it did not answer in time")
                 self._watch()
                 continue
@@ -279,6 +279,10 @@ class Sandbox:
                 raise Ended("it was killed")
             data += chunk
         return bytes(data)
+
+    def _starved(self) -> float:
+        """Seconds for which the machine was busy with something else, as the most patient of the processes counts."""
+        return max((child.starved(pid) for pid in processes(self._process.pid)), default=0.0)
 
     def _watch(self) -> None:
         """Raise Ended if all processes together use more than one may beside the libraries."""
@@ -300,6 +304,23 @@ class Sandbox:
         self.close()
 
 
+def processes(pid: int) -> list[int]:
+    """A process and all that come from it.
+
+    Args:
+        pid: The first process.
+
+    Returns:
+        Their numbers on this machine, the first one's first.
+    """
+    found = [pid]
+    for one in found:
+        with suppress(OSError):  # it is gone
+            for thread in os.listdir(f"/proc/{one}/task"):
+                found += map(int, Path(f"/proc/{one}/task/{thread}/children").read_text().split())
+    return found
+
+
 def memory(pid: int) -> dict[int, int]:
     """The memory of a process and of all that come from it, as this machine counts it.
 
@@ -309,16 +330,12 @@ def memory(pid: int) -> dict[int, int]:
     Returns:
         For each of them, by number, the bytes that are no file's: its own, and those that it shares with others.
     """
-    found: dict[int, int] = {}
-    todo = [pid]
-    while todo:
-        one = todo.pop()
-        with suppress(OSError):  # it is gone
+    found = {}
+    for one in processes(pid):
+        with suppress(OSError):
             lines = Path(f"/proc/{one}/status").read_text().splitlines()
             rows = [line.split() for line in lines if line.startswith(("RssAnon:", "RssShmem:"))]
             found[one] = 1024 * sum(int(row[1]) for row in rows)
-            for thread in os.listdir(f"/proc/{one}/task"):
-                todo += map(int, Path(f"/proc/{one}/task/{thread}/children").read_text().split())
     return found
 
 
