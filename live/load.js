@@ -1,4 +1,5 @@
-// The shipped network, from scripts beside this one: a page that is opened as a file may load scripts, but not data.
+// What comes when it is asked for: facts, pictures and weights, from scripts beside this one, because a page that is
+// opened as a file may load scripts, but not data; and the worker in which the networks run.
 
 "use strict";
 
@@ -12,7 +13,7 @@ globalThis.live = globalThis.live || {};
       const element = document.createElement("script");
       element.src = here + name;
       element.onload = () => { element.remove(); resolve(); };
-      element.onerror = () => reject(new Error(`${name} is missing`));
+      element.onerror = () => { element.remove(); reject(new Error(`${name} is missing`)); };
       document.head.append(element);
     });
   }
@@ -23,25 +24,112 @@ globalThis.live = globalThis.live || {};
     return found;
   }
 
-  // live.facts, and the network with its weights; report(done, all) hears of the parts as they come.
-  async function load(report) {
-    await script("facts.js");
-    const { parts, layers, mean, deviation } = live.facts;
-    live.weights = []; // filled by weights-0.js, weights-1.js, ...
-    for (let i = 0; i < parts; i++) {
-      report(i, parts);
-      await script(`weights-${i}.js`);
-    }
-    const pieces = live.weights.map(text => new Float32Array(bytes(text).buffer));
-    delete live.weights;
-    const weights = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-    let used = 0;
-    for (const piece of pieces) {
-      weights.set(piece, used);
-      used += piece.length;
-    }
-    return new live.Network(layers, weights, mean, deviation);
+  // ---------------------------------------------------------------- weights
+
+  const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
+    for (let bit = 0; bit < 8; bit++) n = n & 1 ? 0xedb88320 ^ n >>> 1 : n >>> 1;
+    return n;
+  });
+
+  // CRC-32, as in zip files and PNG.
+  function checksum(values) {
+    let state = -1;
+    for (const byte of values) state = TABLE[(state ^ byte) & 255] ^ state >>> 8;
+    return (state ^ -1) >>> 0;
   }
 
-  Object.assign(live, { bytes, load });
+  const arrivals = {}; // what a script of weights brought, until it is checked
+
+  live.arrived = (network, part, text) => { arrivals[`${network}-${part}.js`] = text; };
+
+  // One script of weights, checked; asked for a second time, around the browser's store, if it is cut off or missing.
+  async function part(network, i, { bytes: count, crc }, again = "") {
+    const name = `${network}-${i}.js`;
+    try {
+      await script(name + again);
+      const text = arrivals[name];
+      delete arrivals[name];
+      const found = text === undefined ? [] : bytes(text);
+      if (found.length !== count || checksum(found) !== crc) throw new Error(`${name} is incomplete`);
+      return found;
+    } catch (error) {
+      if (again) throw error;
+      return part(network, i, { bytes: count, crc }, `?again=${Date.now()}`);
+    }
+  }
+
+  const kept = {}; // network -> the parts that have come, so that a second try begins where the first one broke off
+
+  // A network's weights as one buffer; report(done, all) hears of the bytes as they come.
+  async function weights(network, report) {
+    const { parts } = live.facts.networks[network];
+    const all = parts.reduce((sum, { bytes: count }) => sum + count, 0);
+    const found = kept[network] = kept[network] || [];
+    const whole = new Uint8Array(all);
+    let done = 0;
+    for (let i = 0; i < parts.length; i++) {
+      report(done, all);
+      found[i] = found[i] || await part(network, i, parts[i]);
+      whole.set(found[i], done);
+      done += found[i].length;
+    }
+    report(all, all);
+    delete kept[network];
+    return whole.buffer;
+  }
+
+  // ---------------------------------------------------------------- the worker
+
+  const waiting = new Map(); // number of a job -> what to do with its messages
+  let post = null, jobs = 0;
+
+  function receive(message) {
+    const job = waiting.get(message.job);
+    if (!job) return;
+    if ("progress" in message) return job.report(message.progress);
+    waiting.delete(message.job);
+    if (message.error) job.reject(new Error(message.error));
+    else job.resolve(message.cancelled ? null : message.result);
+  }
+
+  // A worker made from the engine's own text; without one, the page does the work itself, between its other duties.
+  function begin() {
+    try {
+      const address = URL.createObjectURL(new Blob([live.source], { type: "text/javascript" }));
+      const worker = new Worker(address);
+      worker.onmessage = ({ data }) => receive(data);
+      worker.onerror = event => {
+        event.preventDefault();
+        for (const [number, job] of waiting) {
+          waiting.delete(number);
+          job.reject(new Error(event.message || "the worker stopped"));
+        }
+      };
+      live.inWorker = true;
+      return message => worker.postMessage(message);
+    } catch {
+      live.inWorker = false;
+      return live.serve(receive);
+    }
+  }
+
+  // Begins a job; its `result` is a promise, of null once it is cancelled.
+  function ask(task, settings, report = () => {}) {
+    post = post || begin();
+    const job = jobs += 1;
+    const result = new Promise((resolve, reject) => waiting.set(job, { report, resolve, reject }));
+    post({ job, task, settings });
+    const command = name => () => post({ job, command: name });
+    return {
+      result, cancel: command("cancel"), pause: command("pause"), resume: command("resume"), step: command("step"),
+    };
+  }
+
+  // Opens a network in the worker; says which engine runs it.
+  async function open(network, report) {
+    const buffer = await weights(network, report);
+    return ask("open", { network, facts: live.facts.networks[network], bytes: buffer }).result;
+  }
+
+  Object.assign(live, { script, bytes, checksum, weights, open, ask });
 })();

@@ -1,4 +1,5 @@
-// What the page asks the network: probabilities, occlusion (chapter 5) and the fast gradient sign method (chapter 7).
+// What the page asks a network: probabilities, gradients (chapter 5), occlusion (chapter 5), attacks (chapter 7), and the
+// minimisation of an energy (chapters 6 to 9). What takes several steps is a generator, so that its caller can breathe.
 
 "use strict";
 
@@ -6,29 +7,31 @@ globalThis.live = globalThis.live || {};
 
 (() => {
   function softmax(logits) {
-    const largest = Math.max(...logits);
+    const largest = logits.reduce((a, b) => Math.max(a, b));
     const powers = Array.from(logits, z => Math.exp(z - largest));
     const sum = powers.reduce((a, b) => a + b);
     return powers.map(p => p / sum);
   }
 
-  function winner(logits) {
-    return logits.indexOf(Math.max(...logits));
+  function winner(values) {
+    let best = 0;
+    for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+    return best;
   }
+
+  // ---------------------------------------------------------------- occlusion
 
   function covered(picture, { top, left, bottom, right }, fill) {
     const values = picture.values.slice();
-    for (let c = 0; c < picture.channels; c++) {
-      for (let y = top; y < bottom; y++) {
-        const row = (c * picture.height + y) * picture.width;
-        values.fill(fill, row + left, row + right);
-      }
+    for (let y = top; y < bottom; y++) {
+      const row = y * picture.width;
+      values.fill(fill, (row + left) * picture.channels, (row + right) * picture.channels);
     }
     return { ...picture, values };
   }
 
   // One position of the patch after the other: where it lies, how far the logit of `label` falls there, which class
-  // wins, and how many positions there are. A generator, so that the page can breathe between two of them.
+  // wins, and how many positions there are.
   function* occlusion(network, picture, label, { patch = 16, stride = 8, fill = 0.5 } = {}) {
     const clean = network.logits(picture)[label];
     // The last patch of a row or column hangs over the border, if need be, and is cut there.
@@ -58,20 +61,47 @@ globalThis.live = globalThis.live || {};
     return heat.map((sum, i) => sum / Math.max(times[i], 1));
   }
 
+  // ---------------------------------------------------------------- gradients and attacks
+
+  // How the logit of `label` changes with each colour value; rule: "gradient", "guided" or "deconvnet".
+  function logitSlope(network, picture, label, rule = "gradient") {
+    const maps = network.forward(picture), slope = new Float32Array(maps[network.last].values.length);
+    slope[label] = 1;
+    const found = network.backward(maps, slope, { rule });
+    network.forget(maps);
+    return found;
+  }
+
+  // The slope of the cross-entropy of `label` in each logit.
+  function crossEntropy(logits, label) {
+    const probabilities = softmax(logits), largest = logits.reduce((a, b) => Math.max(a, b));
+    const sum = logits.reduce((total, z) => total + Math.exp(z - largest), 0);
+    return {
+      value: largest + Math.log(sum) - logits[label],
+      // One minus p is lost where p is nearly 1; the others' sum is not.
+      slope: Float32Array.from(probabilities, (p, k) => (
+        k === label ? -probabilities.reduce((total, q, j) => (j === label ? total : total + q), 0) : p)),
+    };
+  }
+
   // How the cross-entropy of `label` changes with each colour value of the picture that gave these maps.
   function crossEntropySlope(network, maps, label) {
-    const logits = maps[network.layers[network.layers.length - 1].name].values;
-    const slope = Float32Array.from(softmax(logits), (p, k) => p - (k === label ? 1 : 0));
-    return network.backward(maps, slope);
+    return network.backward(maps, crossEntropy(maps[network.last].values, label).slope);
   }
 
   // Plus or minus one for each value, the same in every browser.
   function randomSigns(count, seed = 0) {
+    const next = random(seed);
+    return Float32Array.from({ length: count }, () => (next() >= 0.5 ? 1 : -1));
+  }
+
+  // Numbers in [0, 1), the same in every browser: a linear congruential generator, the constants of Numerical Recipes.
+  function random(seed) {
     let state = seed >>> 0;
-    return Float32Array.from({ length: count }, () => {
-      state = (Math.imul(1664525, state) + 1013904223) >>> 0; // the constants of Numerical Recipes
-      return state >>> 31 ? 1 : -1;
-    });
+    return () => {
+      state = (Math.imul(1664525, state) + 1013904223) >>> 0;
+      return state / 2 ** 32;
+    };
   }
 
   // clip(x + epsilon sign(direction)): FGSM where the direction is the slope of the cross-entropy.
@@ -80,5 +110,146 @@ globalThis.live = globalThis.live || {};
     return { ...picture, values };
   }
 
-  Object.assign(live, { softmax, winner, covered, occlusion, spread, crossEntropySlope, randomSigns, signStep });
+  // The picture with each value at most epsilon from that of `centre`.
+  function inBall(picture, centre, epsilon) {
+    const values = picture.values.map((v, i) => (
+      Math.min(centre.values[i] + epsilon, Math.max(centre.values[i] - epsilon, v))));
+    return { ...picture, values };
+  }
+
+  // ---------------------------------------------------------------- an energy, and how it is minimised
+
+  // loss(features(transform(x))) + weight * regulariser(x), as four menus and a start say:
+  //   layer, channel: the features, all of a layer's channels where the channel is null;
+  //   loss: "raise" (minus the channel's mean, or half the mean square of all), "code" (the squared distance to the
+  //     features of `picture`, as a share of their squared length), "away" and "towards" (the cross-entropy of the
+  //     class `label` of the logits, negative and positive);
+  //   transform: "none" or "jitter"; regulariser: "none", "norm", "variation", or "ball": each value within epsilon;
+  //   start: "picture", "noise" or "grey".
+  // Yields the state before the first step, which holds the first gradient, and after each step.
+  function* minimise(network, settings) {
+    const { picture, steps, transform, regulariser, weight = 1, epsilon = 0, rate = 0.02, rule = "gradient" } = settings;
+    const ball = regulariser === "ball", next = random(settings.seed || 0);
+    const target = settings.loss === "code" ? network.forward(picture, settings.layer)[settings.layer] : null;
+    let x = initial(picture, settings.start, next);
+    const adam = { mean: new Float32Array(x.values.length), square: new Float32Array(x.values.length) };
+    for (let step = 0; step <= steps; step++) {
+      const reach = transform === "jitter" ? Math.round(x.width / 16) : 0;
+      const [down, right] = [0, 0].map(() => Math.round((2 * next() - 1) * reach));
+      const maps = network.forward(rolled(x, down, right), settings.layer);
+      const { value, slope } = losses[settings.loss](maps[settings.layer], { ...settings, target });
+      const found = network.backward(maps, slope, { layer: settings.layer, rule });
+      network.forget(maps);
+      const gradient = rolled({ ...x, values: found }, -down, -right).values;
+      const penalty = (regularisers[regulariser] || regularisers.none)(x);
+      if (penalty.slope) for (let i = 0; i < gradient.length; i++) gradient[i] += weight * penalty.slope[i];
+      yield { step, steps, picture: x, loss: value, penalty: weight * penalty.value, gradient: step ? null : gradient };
+      const negative = gradient.map(g => -g);
+      x = ball
+        ? inBall(signStep(x, negative, steps === 1 ? epsilon : 2.5 * epsilon / steps), picture, epsilon)
+        : adamStep(x, gradient, adam, step + 1, rate);
+    }
+  }
+
+  function initial(picture, start, next) {
+    if (start === "picture") return picture;
+    // Six uniform numbers added are nearly normal; the deviation is 0.05.
+    const noise = () => 0.05 * Math.SQRT2 * (Array.from({ length: 6 }, next).reduce((a, b) => a + b) - 3);
+    return { ...picture, values: picture.values.map(() => 0.5 + (start === "noise" ? noise() : 0)) };
+  }
+
+  // Moved down and to the right; what leaves the picture comes back on the other side.
+  function rolled(picture, down, right) {
+    if (!down && !right) return picture;
+    const { values, height, width, channels } = picture, out = new Float32Array(values.length);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const from = (y * width + x) * channels;
+        const to = ((y + down + height) % height * width + (x + right + width) % width) * channels;
+        for (let c = 0; c < channels; c++) out[to + c] = values[from + c];
+      }
+    }
+    return { ...picture, values: out };
+  }
+
+  // Kingma and Ba 2015, with their defaults; the values stay in [0, 1].
+  function adamStep(picture, gradient, { mean, square }, step, rate) {
+    const values = picture.values.slice();
+    for (let i = 0; i < values.length; i++) {
+      const g = gradient[i];
+      mean[i] += 0.1 * (g - mean[i]);
+      square[i] += 0.001 * (g * g - square[i]);
+      const length = Math.sqrt(square[i] / (1 - 0.999 ** step)) + 1e-8;
+      values[i] = Math.min(1, Math.max(0, values[i] - rate * (mean[i] / (1 - 0.9 ** step)) / length));
+    }
+    return { ...picture, values };
+  }
+
+  // The loss of a map, and its slope in each of the map's numbers.
+  const losses = {
+    raise({ values, height, width, channels }, { channel }) {
+      const slope = new Float32Array(values.length);
+      let value = 0;
+      if (channel === null) {
+        for (let i = 0; i < values.length; i++) {
+          value -= values[i] * values[i] / 2 / values.length;
+          slope[i] = -values[i] / values.length;
+        }
+      } else {
+        const share = 1 / (height * width);
+        for (let i = channel; i < values.length; i += channels) {
+          value -= values[i] * share;
+          slope[i] = -share;
+        }
+      }
+      return { value, slope };
+    },
+    code({ values, channels }, { target, channel }) {
+      const slope = new Float32Array(values.length), [first, step] = channel === null ? [0, 1] : [channel, channels];
+      let value = 0, length = 1e-12;
+      for (let i = first; i < values.length; i += step) {
+        value += (values[i] - target.values[i]) ** 2;
+        length += target.values[i] ** 2;
+      }
+      for (let i = first; i < values.length; i += step) slope[i] = 2 * (values[i] - target.values[i]) / length;
+      return { value: value / length, slope };
+    },
+    towards: ({ values }, { label }) => crossEntropy(values, label),
+    away(map, settings) {
+      const { value, slope } = crossEntropy(map.values, settings.label);
+      return { value: -value, slope: slope.map(g => -g) };
+    },
+  };
+
+  const regularisers = {
+    none: () => ({ value: 0, slope: null }),
+    // The mean of (x - 1/2)^2
+    norm({ values }) {
+      let value = 0;
+      const slope = values.map(v => { value += (v - 0.5) ** 2; return 2 * (v - 0.5) / values.length; });
+      return { value: value / values.length, slope };
+    },
+    // The mean of the squared differences to the pixel below and to the one on the right
+    variation({ values, height, width, channels }) {
+      const slope = new Float32Array(values.length), share = 1 / values.length;
+      let value = 0;
+      for (let y = 0, i = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          for (let c = 0; c < channels; c++, i++) {
+            for (const next of [x + 1 < width ? i + channels : i, y + 1 < height ? i + width * channels : i]) {
+              const difference = values[next] - values[i];
+              value += difference * difference * share;
+              slope[next] += 2 * difference * share;
+              slope[i] -= 2 * difference * share;
+            }
+          }
+        }
+      }
+      return { value, slope };
+    },
+  };
+
+  Object.assign(live, {
+    softmax, winner, covered, occlusion, spread, logitSlope, crossEntropySlope, randomSigns, signStep, minimise,
+  });
 })();

@@ -1,22 +1,45 @@
-// A convolutional network, forwards and backwards: convolution, ReLU, max-pooling and linear layers, in plain loops.
+// A convolutional network, forwards and backwards, in plain loops; simd.js replaces the two slow ones where it can.
 //
-// A map is {values, channels, height, width}: a Float32Array, channel by channel and row by row. A picture is a map of
-// three channels in [0, 1]; the code of a linear layer is a map of 1 x 1.
+// A map is {values, height, width, channels}: a Float32Array, row by row, pixel by pixel, the channels of a pixel side
+// by side. A picture is a map of three channels in [0, 1]; the output of a linear layer is a map of 1 x 1.
 
 "use strict";
 
 globalThis.live = globalThis.live || {};
 
 (() => {
-  function emptyMap(channels, height, width) {
-    return { values: new Float32Array(channels * height * width), channels, height, width };
+  const HUGE = 3e38; // more than any map holds
+
+  // Numbers whose memory may have served before: new memory costs a browser more than the sums in it. What is no longer
+  // needed is given back by `recycle`; whoever takes `floats` overwrites all of them.
+  const spare = new Map(); // length -> arrays
+
+  function floats(length) {
+    return spare.get(length)?.pop() || new Float32Array(length);
   }
 
-  // out[i, j] = sum over k of a[i, k] b[j, k]. Nearly all of the time is spent here.
+  function recycle(array) {
+    if (!spare.has(array.length)) spare.set(array.length, []);
+    spare.get(array.length).push(array);
+  }
+
+  function emptyMap(height, width, channels) {
+    return { values: floats(height * width * channels).fill(0), height, width, channels };
+  }
+
+  function copyOf(values) {
+    const out = floats(values.length);
+    out.set(values);
+    return out;
+  }
+
+  // ---------------------------------------------------------------- the two slow loops
+
+  // out[i, j] = sum over k of a[i, k] b[j, k]: a has `rows` rows, b has `columns` rows, both of `depth` numbers.
   // Four rows by two columns at a time, so that each number that is read serves several sums; where rows or columns
   // run out, the last one is computed again.
   function products(a, b, rows, columns, depth) {
-    const out = new Float32Array(rows * columns);
+    const out = floats(rows * columns);
     for (let j = 0; j < columns; j += 2) {
       const j1 = Math.min(j + 1, columns - 1);
       const b0 = j * depth, b1 = j1 * depth;
@@ -38,6 +61,24 @@ globalThis.live = globalThis.live || {};
     return out;
   }
 
+  // Each channel with its own filter: `weights` are (kernel, kernel, channels), and the map has its border already.
+  function filtered(map, weights, kernel, stride) {
+    const { values, width, channels } = map;
+    const out = emptyMap(
+      Math.floor((map.height - kernel) / stride) + 1, Math.floor((width - kernel) / stride) + 1, channels);
+    for (let y = 0, to = 0; y < out.height; y++) {
+      for (let x = 0; x < out.width; x++, to += channels) {
+        for (let u = 0, w = 0; u < kernel; u++) {
+          let from = ((y * stride + u) * width + x * stride) * channels;
+          for (let v = 0; v < kernel; v++, w += channels, from += channels) {
+            for (let c = 0; c < channels; c++) out.values[to + c] += values[from + c] * weights[w + c];
+          }
+        }
+      }
+    }
+    return out;
+  }
+
   function transposed(matrix, rows, columns) {
     const out = new Float32Array(rows * columns);
     for (let i = 0; i < rows; i++) {
@@ -46,151 +87,302 @@ globalThis.live = globalThis.live || {};
     return out;
   }
 
-  // Calls visit(weight, place, pixel) for each weight of a channel's window that lies on the map, place by place.
-  // A pixel is an index into the map's values, a weight one into the c * k * k of a filter.
-  function walkWindows({ kernel, stride, padding }, map, { height, width }, visit) {
-    for (let c = 0, weight = 0; c < map.channels; c++) {
-      for (let u = 0; u < kernel; u++) {
-        for (let v = 0; v < kernel; v++, weight++) {
-          // The columns whose window has this weight on the map
-          const first = Math.max(0, Math.ceil((padding - v) / stride));
-          const end = Math.min(width, Math.floor((map.width - 1 + padding - v) / stride) + 1);
-          for (let i = 0; i < height; i++) {
-            const y = i * stride + u - padding;
-            if (y < 0 || y >= map.height) continue;
-            const row = (c * map.height + y) * map.width + v - padding;
-            for (let j = first; j < end; j++) visit(weight, i * width + j, row + j * stride);
-          }
+  // What an engine does for a layer: its product with the filters, or with the filters turned, and its depthwise filter.
+  // The turned ones are made when first asked for.
+  const loops = {
+    name: "plain loops",
+    product: (layer, windows, places) => products(windows, layer.weights, places, layer.outputs, layer.inputs),
+    turnedProduct(layer, slope, places) {
+      layer.turned = layer.turned || transposed(layer.weights, layer.outputs, layer.inputs);
+      return products(slope, layer.turned, places, layer.inputs, layer.outputs);
+    },
+    filtered,
+  };
+
+  // ---------------------------------------------------------------- windows and borders
+
+  // What a layer adds around its input before it looks: as many rows above as columns on the left, and below, right.
+  function border({ padding }) {
+    return Array.isArray(padding) ? padding : [padding, padding];
+  }
+
+  function outputSize(layer, { height, width }) {
+    const [before, after] = border(layer);
+    return [height, width].map(side => Math.floor((side + before + after - layer.kernel) / layer.stride) + 1);
+  }
+
+  // The map with zeros around it and, where `apart` is more than 1, with zeros between its pixels.
+  function padded({ values, height, width, channels }, before, after, apart = 1) {
+    const out = emptyMap(
+      (height - 1) * apart + 1 + before + after, (width - 1) * apart + 1 + before + after, channels);
+    for (let y = 0; y < height; y++) {
+      const to = (before + y * apart) * out.width + before;
+      if (apart === 1) {
+        out.values.set(values.subarray(y * width * channels, (y + 1) * width * channels), to * channels);
+        continue;
+      }
+      for (let x = 0; x < width; x++) {
+        const from = (y * width + x) * channels;
+        out.values.set(values.subarray(from, from + channels), (to + x * apart) * channels);
+      }
+    }
+    return out;
+  }
+
+  // Calls visit(weight, pixel, count) for each row of each window: `count` numbers of the padded map from `pixel` on
+  // belong to the window's numbers from `weight` on, window after window.
+  function walkWindows(map, { kernel, stride }, height, width, visit) {
+    const count = kernel * map.channels;
+    for (let y = 0, weight = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        for (let u = 0; u < kernel; u++, weight += count) {
+          visit(weight, ((y * stride + u) * map.width + x * stride) * map.channels, count);
         }
       }
     }
   }
 
-  // What conv and linear share: each place of the output is a product of every filter with one window of the input.
-  function weighted({ weights, bias, inputs, outputs }, windows, out) {
-    const places = out.height * out.width;
-    out.values = products(weights, windows, outputs, places, inputs);
-    for (let o = 0; o < outputs; o++) {
-      for (let p = o * places; p < (o + 1) * places; p++) out.values[p] += bias[o];
+  function isPointwise({ kernel, stride, padding }) {
+    return kernel === 1 && stride === 1 && padding === 0;
+  }
+
+  function withBias(map, { bias }) {
+    const { values, channels } = map;
+    for (let p = 0; p < values.length; p += channels) {
+      for (let c = 0; c < channels; c++) values[p + c] += bias[c];
+    }
+    return map;
+  }
+
+  // The padded slope without its border.
+  function inner(map, before, { height, width, channels }) {
+    if (map.height === height && map.width === width) return map.values;
+    const out = floats(height * width * channels);
+    for (let y = 0; y < height; y++) {
+      const from = ((y + before) * map.width + before) * channels;
+      out.set(map.values.subarray(from, from + width * channels), y * width * channels);
     }
     return out;
   }
 
-  // The slope of each window's numbers, (inputs, places), from the slope of the output, (outputs, places).
-  function windowSlopes(layer, slope) {
-    const { outputs, inputs } = layer;
-    const places = slope.length / outputs;
-    layer.turned = layer.turned || transposed(layer.weights, outputs, inputs);
-    return products(layer.turned, transposed(slope, outputs, places), inputs, places, outputs);
-  }
+  // ---------------------------------------------------------------- the kinds of layers
 
-  // kind -> forward(layer, input) -> output, and backward(layer, slope, input, output) -> the slope of the input:
-  // how fast the score grows with each of the input's numbers, given how fast it grows with each of the output's.
+  // kind -> forward(layer, input, maps) -> output, and backward(layer, slope, input, output, rule) -> the slope of the
+  // input: how fast the score grows with each of the input's numbers, given how fast with each of the output's.
   const kinds = {
     conv: {
       forward(layer, input) {
-        const [height, width] = [input.height, input.width].map(
-          side => Math.floor((side + 2 * layer.padding - layer.kernel) / layer.stride) + 1);
-        const out = emptyMap(layer.outputs, height, width);
-        const windows = new Float32Array(height * width * layer.inputs); // zero, like the border
-        walkWindows(layer, input, out, (weight, place, pixel) => {
-          windows[place * layer.inputs + weight] = input.values[pixel];
-        });
-        return weighted(layer, windows, out);
+        const [height, width] = outputSize(layer, input);
+        let windows = input.values;
+        if (!isPointwise(layer)) {
+          const map = padded(input, ...border(layer));
+          windows = floats(height * width * layer.inputs);
+          walkWindows(map, layer, height, width, (weight, pixel, count) => {
+            for (let i = 0; i < count; i++) windows[weight + i] = map.values[pixel + i];
+          });
+        }
+        const values = live.engine.product(layer, windows, height * width);
+        if (windows !== input.values) recycle(windows);
+        return withBias({ values, height, width, channels: layer.outputs }, layer);
       },
-      backward(layer, slope, input, output) {
-        const slopes = windowSlopes(layer, slope);
-        const places = output.height * output.width;
-        const back = new Float32Array(input.values.length);
-        walkWindows(layer, input, output, (weight, place, pixel) => {
-          back[pixel] += slopes[weight * places + place];
+      backward(layer, slope, input, { height, width }) {
+        const slopes = live.engine.turnedProduct(layer, slope, height * width);
+        if (isPointwise(layer)) return slopes;
+        const [before, after] = border(layer);
+        const back = emptyMap(input.height + before + after, input.width + before + after, input.channels);
+        walkWindows(back, layer, height, width, (weight, pixel, count) => {
+          for (let i = 0; i < count; i++) back.values[pixel + i] += slopes[weight + i];
         });
-        return back;
+        return inner(back, before, input);
+      },
+    },
+    depthwise: {
+      forward(layer, input) {
+        const map = padded(input, ...border(layer));
+        const out = live.engine.filtered(map, layer.weights, layer.kernel, layer.stride);
+        recycle(map.values);
+        return withBias(out, layer);
+      },
+      // The slope, spread to the input's pitch, filtered with the filters turned by half a turn.
+      backward(layer, slope, input, output) {
+        const { kernel, stride } = layer, { height, width, channels } = input;
+        layer.turned = layer.turned || halfTurned(layer.weights, channels);
+        const [before, after] = border(layer);
+        const spread = padded({ ...output, values: slope }, kernel - 1, kernel - 1 + stride, stride);
+        const back = live.engine.filtered(spread, layer.turned, kernel, 1);
+        // Where the border was larger than what the windows reached, the rest has no slope.
+        const whole = emptyMap(height + before + after, width + before + after, channels);
+        for (let y = 0; y < whole.height && y < back.height; y++) {
+          const count = Math.min(whole.width, back.width) * channels, from = y * back.width * channels;
+          whole.values.set(back.values.subarray(from, from + count), y * whole.width * channels);
+        }
+        recycle(spread.values);
+        recycle(back.values);
+        const found = inner(whole, before, input);
+        if (found !== whole.values) recycle(whole.values);
+        return found;
       },
     },
     linear: {
-      forward: (layer, input) => weighted(layer, input.values, emptyMap(layer.outputs, 1, 1)),
-      backward: windowSlopes,
+      forward: (layer, input) => withBias(
+        { values: live.engine.product(layer, input.values, 1), height: 1, width: 1, channels: layer.outputs }, layer),
+      backward: (layer, slope) => live.engine.turnedProduct(layer, slope, 1),
     },
+    // Products with the truth of a comparison, not branches: which way a branch goes is a coin toss here, and a wrong
+    // guess costs a processor ten times the product.
     relu: {
-      forward: (layer, input) => ({ ...input, values: input.values.map(v => Math.max(v, 0)) }),
-      backward: (layer, slope, input) => slope.map((g, i) => (input.values[i] > 0 ? g : 0)),
+      forward({ top = HUGE }, input) {
+        const { values } = input, out = floats(values.length);
+        for (let i = 0; i < out.length; i++) {
+          const v = values[i];
+          out[i] = v * ((v > 0) & (v < top)) + top * (v >= top);
+        }
+        return { ...input, values: out };
+      },
+      backward({ top = HUGE }, slope, { values }, output, rule) {
+        const out = floats(slope.length), anyInput = rule === "deconvnet", anySlope = rule === "gradient";
+        for (let i = 0; i < out.length; i++) {
+          const v = values[i], g = slope[i];
+          out[i] = g * (anyInput | (v > 0) & (v < top)) * (anySlope | (g > 0));
+        }
+        return out;
+      },
     },
     maxpool: {
       forward(layer, input) {
-        const winners = poolWinners(layer, input);
-        winners.values = Float32Array.from(winners.values, pixel => input.values[pixel]);
-        return winners;
+        const [height, width] = outputSize(layer, input);
+        const out = emptyMap(height, width, input.channels);
+        poolWinners(layer, input, out).forEach((pixel, i) => { out.values[i] = input.values[pixel]; });
+        return out;
       },
-      backward(layer, slope, input) {
-        const back = new Float32Array(input.values.length);
-        poolWinners(layer, input).values.forEach((pixel, i) => { back[pixel] += slope[i]; });
+      backward(layer, slope, input, output) {
+        const back = floats(input.values.length).fill(0);
+        poolWinners(layer, input, output).forEach((pixel, i) => { back[pixel] += slope[i]; });
         return back;
       },
     },
+    mean: { // over all positions
+      forward(layer, { values, height, width, channels }) {
+        const out = emptyMap(1, 1, channels), share = 1 / (height * width);
+        for (let i = 0; i < values.length; i++) out.values[i % channels] += values[i] * share;
+        return out;
+      },
+      backward(layer, slope, { values, height, width, channels }) {
+        const out = floats(values.length);
+        for (let i = 0; i < out.length; i++) out[i] = slope[i % channels] / (height * width);
+        return out;
+      },
+    },
+    add: { // the map of the layer `other`
+      forward(layer, input, maps) {
+        const values = copyOf(input.values), added = maps[layer.other].values;
+        for (let i = 0; i < values.length; i++) values[i] += added[i];
+        return { ...input, values };
+      },
+      backward: (layer, slope) => copyOf(slope),
+    },
   };
 
-  // Which pixel wins each window; among equals the first, as in PyTorch.
-  function poolWinners({ kernel, stride, padding }, input) {
-    const [height, width] = [input.height, input.width].map(
-      side => Math.floor((side + 2 * padding - kernel) / stride) + 1);
-    const out = emptyMap(input.channels, height, width);
-    out.values = new Int32Array(out.values.length);
-    for (let c = 0, i = 0; c < input.channels; c++) {
-      for (let row = 0; row < height; row++) {
-        const top = row * stride - padding, bottom = Math.min(top + kernel, input.height);
-        for (let column = 0; column < width; column++, i++) {
-          const left = column * stride - padding, right = Math.min(left + kernel, input.width);
-          let winner = -1;
-          for (let y = Math.max(top, 0); y < bottom; y++) {
-            for (let x = Math.max(left, 0); x < right; x++) {
-              const pixel = (c * input.height + y) * input.width + x;
-              if (winner < 0 || input.values[pixel] > input.values[winner]) winner = pixel;
-            }
-          }
-          out.values[i] = winner;
-        }
-      }
+  function halfTurned(weights, channels) {
+    const out = new Float32Array(weights.length);
+    for (let tap = 0; tap < weights.length; tap += channels) {
+      out.set(weights.subarray(tap, tap + channels), weights.length - channels - tap);
     }
     return out;
   }
 
+  // Which of the input's numbers wins each window; among equals the first, as in PyTorch.
+  function poolWinners({ kernel, stride, padding }, input, { height, width, channels }) {
+    const winners = new Int32Array(height * width * channels);
+    for (let row = 0, i = 0; row < height; row++) {
+      const top = Math.max(row * stride - padding, 0), bottom = Math.min(row * stride - padding + kernel, input.height);
+      for (let column = 0; column < width; column++) {
+        const left = Math.max(column * stride - padding, 0);
+        const right = Math.min(column * stride - padding + kernel, input.width);
+        for (let c = 0; c < channels; c++, i++) {
+          let winner = (top * input.width + left) * channels + c;
+          for (let y = top; y < bottom; y++) {
+            for (let x = left; x < right; x++) {
+              const pixel = (y * input.width + x) * channels + c;
+              if (input.values[pixel] > input.values[winner]) winner = pixel;
+            }
+          }
+          winners[i] = winner;
+        }
+      }
+    }
+    return winners;
+  }
+
+  // ---------------------------------------------------------------- the network
+
   class Network {
-    // layers: [{name, kind, ...}] in order: conv has inputs (channels * kernel * kernel), outputs, kernel, stride and
-    // padding, linear inputs and outputs, maxpool kernel, stride and padding. weights: one Float32Array with each
-    // layer's weights (outputs, inputs), then its bias. mean, deviation: of the pictures it was trained on.
+    // layers: [{name, kind, ...}] in order. conv has inputs (kernel * kernel * channels), outputs, kernel, stride and
+    // padding (one number, or what comes before and after), depthwise channels and the same window, linear inputs and
+    // outputs, maxpool a window, relu perhaps a top, add the name of the `other` map. weights: one Float32Array with
+    // each layer's filters, as network.py orders them, then its bias. mean, deviation: of the pictures it was
+    // trained on.
     constructor(layers, weights, mean, deviation) {
       let used = 0;
       const take = count => weights.subarray(used, (used += count));
-      this.layers = layers.map(layer => (
-        layer.outputs ? { ...layer, weights: take(layer.outputs * layer.inputs), bias: take(layer.outputs) } : layer));
+      this.layers = layers.map((layer, i) => {
+        const input = i ? layers[i - 1].name : "input";
+        const filters = layer.outputs ? layer.outputs * layer.inputs : (layer.channels || 0) * layer.kernel ** 2;
+        if (!filters) return { ...layer, input };
+        return { ...layer, input, weights: take(filters), bias: take(layer.outputs || layer.channels) };
+      });
       if (used !== weights.length) throw new Error(`the layers take ${used} weights, got ${weights.length}`);
+      this.last = layers[layers.length - 1].name;
       this.mean = mean;
       this.deviation = deviation;
     }
 
-    // Every layer's map by its name, from "input", the normalised picture, to the last, whose values are the logits.
-    forward(picture) {
-      let map = { ...picture, values: picture.values.map(v => (v - this.mean) / this.deviation) };
-      const maps = { input: map };
-      for (const layer of this.layers) map = maps[layer.name] = kinds[layer.kind].forward(layer, map);
-      return maps;
+    // Every layer's map by its name, from "input", the normalised picture, to `deepest`; the last has the logits.
+    forward(picture, deepest = this.last) {
+      const values = floats(picture.values.length);
+      for (let i = 0; i < values.length; i++) values[i] = (picture.values[i] - this.mean) / this.deviation;
+      const maps = { input: { ...picture, values } };
+      for (const layer of this.layers) {
+        maps[layer.name] = kinds[layer.kind].forward(layer, maps[layer.input], maps);
+        if (layer.name === deepest) return maps;
+      }
+      throw new Error(`no layer ${deepest}`);
     }
 
     logits(picture) {
-      return this.forward(picture)[this.layers[this.layers.length - 1].name].values;
+      const maps = this.forward(picture), logits = maps[this.last].values.slice();
+      this.forget(maps);
+      return logits;
     }
 
-    // The slope of a score with respect to the picture: maps from forward(), and the score's slope in each logit.
-    backward(maps, slope) {
-      for (let i = this.layers.length - 1; i >= 0; i--) {
-        const layer = this.layers[i];
-        const input = maps[i > 0 ? this.layers[i - 1].name : "input"];
-        slope = kinds[layer.kind].backward(layer, slope, input, maps[layer.name]);
+    // Gives back what forward() returned, for the next one to use.
+    forget(maps) {
+      for (const { values } of Object.values(maps)) recycle(values);
+    }
+
+    // The slope of a score with respect to the picture: maps from forward(), and the score's slope in each number of
+    // the map of `layer`. rule: what a ReLU lets through, as in chapter 5: "gradient", "guided" or "deconvnet".
+    backward(maps, slope, { layer = this.last, rule = "gradient" } = {}) {
+      const slopes = { [layer]: copyOf(slope) };
+      const collect = (name, found) => {
+        const before = slopes[name];
+        slopes[name] = found;
+        if (!before) return;
+        for (let i = 0; i < found.length; i++) found[i] += before[i];
+        recycle(before);
+      };
+      for (let i = this.layers.findIndex(({ name }) => name === layer); i >= 0; i--) {
+        const { name, kind, input, other } = this.layers[i], found = slopes[name];
+        delete slopes[name];
+        collect(input, kinds[kind].backward(this.layers[i], found, maps[input], maps[name], rule));
+        if (other) collect(other, found);
+        else recycle(found);
       }
-      return slope.map(g => g / this.deviation);
+      const found = slopes.input.map(g => g / this.deviation);
+      recycle(slopes.input);
+      return found;
     }
   }
 
-  live.Network = Network;
+  Object.assign(live, { Network, loops, floats, recycle, engine: loops });
 })();

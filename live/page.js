@@ -1,192 +1,190 @@
-// The live page: CourseNet in the reader's browser. It replaces the recorded version once the weights have come.
+// The live page: networks in the reader's browser. It replaces the recorded version once the first has come.
 
 "use strict";
 
 (() => {
-  const { bytes } = live;
-  const SIDE = 96, ZOOM = 3;
+  const {
+    bytes, paint, packed, showPicture, ramps, colourOf, scaleOf, showLegend, number, percent, where, winner, softmax,
+  } = live;
+  const WEAK = 0.25; // a best class with less is hardly an answer
+  const PATCHES = { coursenet: { patch: 16, stride: 8 }, lite0: { patch: 32, stride: 16 } };
   const stillPictures = matchMedia("(prefers-reduced-motion: reduce)");
 
   const MARKUP = `
-    <p class="live-status" role="status" data-status></p>
-    <h3>The picture</h3>
-    <div class="live-row">
+    <div class="live-stage" data-stage>
       <div class="live-canvas">
         <canvas width="96" height="96" role="img" data-picture></canvas>
         <span class="live-cursor" hidden data-cursor></span>
       </div>
-      <table class="live-scores" data-scores></table>
+      <div class="live-verdict">
+        <p class="live-status" role="status" data-status></p>
+        <table class="live-scores" data-scores></table>
+        <div class="live-stage-buttons">
+          <button type="button" data-draw aria-expanded="false">Draw</button>
+          <button type="button" data-undo disabled>Undo</button>
+          <button type="button" data-back hidden aria-label="Back to the picture">Back</button>
+        </div>
+      </div>
+      <div class="live-tools" role="group" aria-label="Brush" hidden data-tools>
+        <div class="live-swatches" role="radiogroup" aria-label="Colour of the brush" data-swatches></div>
+        <label><span>Size <span data-size-text>4</span></span>
+          <input type="range" min="1" max="12" value="4" aria-label="Size of the brush" data-size></label>
+        <button type="button" data-fill>Fill</button>
+      </div>
     </div>
-    <div role="group" aria-label="Drawn scenes" class="live-scenes" data-scenes></div>
-    <fieldset class="live-tools">
-      <legend>Draw on it</legend>
-      <div class="live-swatches" role="radiogroup" aria-label="Brush" data-swatches></div>
-      <label><span>Size <span data-size-text>4</span></span>
-        <input type="range" min="1" max="12" value="4" aria-label="Size of the brush" data-size></label>
-      <button type="button" data-fill>Fill with this colour</button>
-      <button type="button" data-undo disabled>Undo</button>
-      <p class="live-note" data-hint></p>
-    </fieldset>
-    <p class="live-upload"><label>
-      Or take a picture of your own. It stays on this machine, and shrinks to 96 × 96 pixels.
-      <input type="file" accept="image/*" data-upload></label></p>
-
-    <h3>What each layer sees</h3>
-    <div class="live-controls">
-      <label>Layer <select data-layer></select></label>
-      <label><input type="checkbox" data-apart> each map on its own scale</label>
-    </div>
-    <div class="live-maps">
-      <div class="live-grid" role="radiogroup" data-grid></div>
-      <figure class="live-large">
-        <canvas width="288" height="288" role="img" data-large></canvas>
-        <div class="live-legend" data-map-legend></div>
-        <figcaption data-map-text></figcaption>
-      </figure>
-    </div>
-
-    <h3>Cover it and see</h3>
-    <div class="live-controls">
-      <button type="button" data-walk>Walk a grey patch over the picture</button>
-      <progress hidden data-walked aria-label="positions of the patch"></progress>
-    </div>
-    <div class="live-row">
-      <figure>
-        <canvas width="96" height="96" role="img" aria-label="The picture, partly covered" data-covered></canvas>
-        <figcaption>What the network gets</figcaption>
-      </figure>
-      <figure>
-        <canvas width="96" height="96" role="img" data-heat></canvas>
-        <div class="live-legend" data-heat-legend></div>
-        <figcaption>How far the score falls, on average, with the pixel covered; below zero it rises</figcaption>
-      </figure>
-    </div>
-    <p role="status" data-heat-text></p>
-
-    <h3>Push every pixel a little</h3>
-    <div class="live-controls">
-      <label><span>ε = <span data-epsilon-text>0</span>/255</span>
-        <input type="range" min="0" max="16" value="0" aria-label="ε, the largest change of a value" data-epsilon>
-      </label>
-      <span role="radiogroup" aria-label="Direction of the push">
-        <label><input type="radio" name="live-direction" value="gradient" checked> along the gradient's sign</label>
-        <label><input type="radio" name="live-direction" value="random"> along random signs</label>
-      </span>
-    </div>
-    <div class="live-row">
-      <figure>
-        <canvas width="96" height="96" role="img" data-pushed></canvas>
-        <figcaption>What the network gets</figcaption>
-      </figure>
-      <figure>
-        <canvas width="96" height="96" role="img" data-change></canvas>
-        <figcaption>Ten times the change</figcaption>
-      </figure>
-      <table class="live-scores" data-pushed-scores></table>
-    </div>
-    <p role="status" data-pushed-text></p>`;
-
-  // ---------------------------------------------------------------- pictures on canvases
-
-  function asPicture(rgb) { // (3, 96, 96) bytes
-    return { values: Float32Array.from(rgb, v => v / 255), channels: 3, height: SIDE, width: SIDE };
-  }
-
-  // A colour is one number, as an ImageData holds it.
-  function packed(r, g, b) {
-    return (255 << 24 | b << 16 | g << 8 | r) >>> 0;
-  }
-
-  // Paints height x width pixels; colour(i) is the packed colour of pixel i.
-  function paint(canvas, height, width, colour) {
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-    for (let i = 0; i < pixels.length; i++) pixels[i] = colour(i);
-    canvas.getContext("2d").putImageData(image, 0, 0);
-  }
-
-  function showPicture(canvas, { values }) {
-    const places = SIDE * SIDE;
-    paint(canvas, SIDE, SIDE, i => (
-      packed(255 * values[i] + 0.5, 255 * values[i + places] + 0.5, 255 * values[i + 2 * places] + 0.5)));
-  }
-
-  // A ramp is 256 packed colours; a scale goes through it from low to high.
-  function rampOf(rgb) {
-    return Uint32Array.from({ length: 256 }, (_, i) => packed(...rgb.subarray(3 * i, 3 * i + 3)));
-  }
-
-  function colourOf({ low, high, ramp }) {
-    const steps = 255 / (high - low || 1);
-    return value => ramp[Math.round(Math.min(255, Math.max(0, (value - low) * steps)))];
-  }
-
-  // What can be negative is shown around zero; the rest from zero upwards.
-  function scaleOf(values, signed) {
-    let top = 0;
-    for (const v of values) top = Math.max(top, Math.abs(v));
-    return signed ? { low: -top, high: top, ramp: ramps.signed } : { low: 0, high: top, ramp: ramps.above };
-  }
-
-  function showLegend(element, scale) {
-    const stops = Array.from({ length: 17 }, (_, i) => {
-      const colour = scale.ramp[Math.round(i * 255 / 16)];
-      return `rgb(${colour & 255},${colour >> 8 & 255},${colour >> 16 & 255})`;
-    });
-    element.innerHTML = `<span>${number(scale.low)}</span><i style="background:linear-gradient(90deg,${stops})"></i>`
-      + `<span>${number(scale.high)}</span>`;
-  }
-
-  function number(value, digits = 1) {
-    return value.toFixed(digits).replace("-", "\u2212");
-  }
-
-  function percent(p) {
-    return `${(100 * p).toFixed(1)}\u00a0%`;
-  }
-
-  function where(y, x) { // in words, for a place in the picture
-    const row = ["upper", "middle", "lower"][Math.min(2, Math.floor(3 * y / SIDE))];
-    const column = ["left", "middle", "right"][Math.min(2, Math.floor(3 * x / SIDE))];
-    if (row === "middle" && column === "middle") return "in the middle";
-    return `at the ${row} ${column}`.replace("upper middle", "top").replace("lower middle", "bottom")
-      .replace("middle ", "");
-  }
+    <div class="live-sections">
+      <section>
+        <h3>The network and the picture</h3>
+        <div class="live-choice" role="radiogroup" aria-label="Network" data-networks></div>
+        <p class="live-note" data-network-text></p>
+        <div class="live-controls" hidden data-loading>
+          <progress aria-label="loading the network" data-loaded></progress>
+          <span role="status" data-loading-text></span>
+          <button type="button" hidden data-retry>Try again</button>
+        </div>
+        <div role="group" aria-label="Pictures" class="live-scenes" data-scenes></div>
+        <p class="live-note" data-credit></p>
+        <div class="live-controls">
+          <label class="live-file">A picture of your own
+            <input type="file" accept="image/*" data-upload></label>
+          <button type="button" data-camera>Camera</button>
+        </div>
+        <p class="live-note">It stays on this machine.</p>
+        <div class="live-camera" hidden data-viewfinder>
+          <video playsinline muted data-video aria-label="What the camera sees"></video>
+          <div class="live-controls">
+            <button type="button" data-shoot>Take the picture</button>
+            <button type="button" data-close>Close the camera</button>
+          </div>
+        </div>
+        <div class="live-crop" hidden data-crop>
+          <canvas width="240" height="240" tabindex="0" role="application" data-frame></canvas>
+          <div class="live-controls">
+            <label>Square <input type="range" min="20" max="100" value="100" aria-label="Side of the square, in percent"
+              data-crop-size></label>
+          </div>
+          <p class="live-note">The network gets the square. Drag it, or move it with the arrow keys.</p>
+        </div>
+      </section>
+      <section>
+        <h3>What each layer sees</h3>
+        <div class="live-controls">
+          <label>Layer <select data-layer></select></label>
+          <label><input type="checkbox" data-apart> each map on its own scale</label>
+        </div>
+        <div class="live-maps">
+          <figure class="live-large">
+            <canvas width="288" height="288" role="img" data-large></canvas>
+            <div class="live-legend" data-map-legend></div>
+            <figcaption data-map-text></figcaption>
+          </figure>
+          <div class="live-grid" role="radiogroup" data-grid></div>
+        </div>
+      </section>
+      <section>
+        <h3>Which pixels matter</h3>
+        <div class="live-controls">
+          <label>Gradient <select data-rule>
+            <option value="gradient">plain (saliency)</option>
+            <option value="guided">guided backpropagation</option>
+            <option value="deconvnet">deconvnet</option>
+          </select></label>
+          <button type="button" data-ask-slope>Show it</button>
+          <button type="button" data-walk>Walk a grey patch</button>
+          <progress hidden data-walked aria-label="positions of the patch"></progress>
+        </div>
+        <div class="live-row">
+          <figure>
+            <canvas width="96" height="96" role="img" data-slope></canvas>
+            <div class="live-legend" data-slope-legend></div>
+            <figcaption data-slope-text>How much the score changes with each pixel.</figcaption>
+          </figure>
+          <figure>
+            <canvas width="96" height="96" role="img" data-heat></canvas>
+            <div class="live-legend" data-heat-legend></div>
+            <figcaption>How far the score falls, on average, with the pixel covered. Below zero it rises.</figcaption>
+          </figure>
+        </div>
+        <p role="status" data-heat-text></p>
+        <div class="live-controls">
+          <button type="button" aria-pressed="false" data-by-hand>Cover it by hand</button>
+          <span class="live-note" data-by-hand-text></span>
+        </div>
+      </section>
+      <section>
+        <h3>Push every pixel a little</h3>
+        <div class="live-controls">
+          <label class="live-wide"><span>ε = <span data-epsilon-text>0</span>/255</span>
+            <input type="range" min="0" max="16" value="0" aria-label="ε, the largest change of a value" data-epsilon>
+          </label>
+          <label>How <select data-direction>
+            <option value="1">one step along the gradient's sign (FGSM)</option>
+            <option value="10">ten steps (PGD)</option>
+            <option value="random">along random signs</option>
+          </select></label>
+          <progress hidden data-pushing aria-label="steps of the push"></progress>
+        </div>
+        <div class="live-row">
+          <figure>
+            <canvas width="96" height="96" role="img" data-change></canvas>
+            <figcaption>Ten times the change</figcaption>
+          </figure>
+          <p class="live-beside" role="status" data-pushed-text></p>
+        </div>
+      </section>
+      <section data-lab></section>
+    </div>`;
 
   // ---------------------------------------------------------------- the page
 
   const root = document.getElementById("live");
   let part; // name -> element with that data attribute
-  let network, ramps, lastLayer;
   const state = {
+    network: "coursenet",
     picture: null, // what the network is asked about
     truth: null, // its class, where that is known
-    scene: null, // its number among the scenes, until it is drawn on
-    maps: null, // every layer's map for it
-    layer: "relu3",
+    scene: null, // its number among those to choose from, until it is drawn on
+    source: null, // a reader's own: {canvas, box}
+    logits: null, // of the picture
+    map: null, // of the layer that is shown
+    layer: {}, // by network
     channel: null, // null: the strongest
-    slope: null, // of the cross-entropy, once it has been asked for
-    walk: 0, // the number of the latest walk of the patch; an earlier one gives up
+    walking: null, // a job
+    pushing: null,
+    byHand: null, // the middle of the patch, while it is led by hand
     brush: null, // a colour
     undo: [],
   };
+  const opened = new Set();
 
-  function logits(maps) {
-    return maps[lastLayer].values;
+  const facts = () => live.facts.networks[state.network];
+  const side = () => facts().side;
+  const lastLayer = () => facts().layers[facts().layers.length - 1].name;
+  const ask = (task, settings, report) => live.ask(task, { network: state.network, ...settings }, report);
+
+  function answer(logits) {
+    const best = winner(logits);
+    return { best, name: facts().classes[best], probability: softmax(logits)[best] };
   }
 
-  function answer(scores) {
-    const best = live.winner(scores);
-    return { best, name: live.facts.classes[best], probability: live.softmax(scores)[best] };
-  }
-
-  // Does the work at the next frame, once, however often it is asked for until then.
-  function soon(work) {
-    let asked = false;
-    return () => {
-      if (asked) return;
-      asked = true;
-      requestAnimationFrame(() => { asked = false; work(); });
+  // Does the latest of what is asked for; what comes while it is at work waits, and only the last of that is done.
+  function latest(work) {
+    let busy = false, again = false;
+    return async function run() {
+      again = true;
+      if (busy) return;
+      busy = true;
+      try {
+        while (again) {
+          again = false;
+          await work();
+        }
+      } catch (error) {
+        say(part.status, `Something went wrong: ${error.message}.`);
+        throw error;
+      } finally {
+        busy = false;
+      }
     };
   }
 
@@ -197,282 +195,455 @@
     speaking.set(element, setTimeout(() => { element.textContent = text; }, 250));
   }
 
-  function take(picture, { truth = null, scene = null } = {}) {
-    Object.assign(state, { picture, truth, scene });
-    update();
-  }
-
-  function update() {
-    showPicture(part.picture, state.picture);
-    state.maps = network.forward(state.picture);
-    state.slope = null;
-    showAnswer();
-    showMaps();
-    forgetWalk();
-    showPush();
-  }
-
-  const updateSoon = soon(update);
-
-  // ---------------------------------------------------------------- the answer
-
-  // One row a class: name, bar, probability, logit. before: the probabilities to mark on the bars.
-  function showScores(table, scores, before = null) {
-    const { classes } = live.facts, probabilities = live.softmax(scores), best = live.winner(scores);
-    if (!table.tBodies.length) {
-      const head = ["class", "probability", "logit"].map(name => `<th scope="col">${name}</th>`).join("");
-      const rows = classes.map(name => `<tr><th scope="row">${name}</th>
-        <td class="live-bar" aria-hidden="true"><span></span><i></i></td><td></td><td></td></tr>`);
-      table.innerHTML = `<thead><tr>${head.replace("</th>", "</th><td></td>")}</tr></thead>
-        <tbody>${rows.join("")}</tbody>`;
-    }
-    [...table.tBodies[0].rows].forEach((row, k) => {
-      row.classList.toggle("live-winner", k === best);
-      const [bar, mark] = row.cells[1].children;
-      bar.style.width = `${100 * probabilities[k]}%`;
-      mark.hidden = !before;
-      if (before) mark.style.left = `${100 * before[k]}%`;
-      row.cells[2].textContent = percent(probabilities[k]);
-      row.cells[3].textContent = number(scores[k]);
-    });
-  }
-
-  function showAnswer() {
-    const scores = logits(state.maps), { name, probability } = answer(scores);
-    showScores(part.scores, scores);
-    const truth = state.truth === null ? "" : ` The truth: ${live.facts.classes[state.truth]}.`;
-    say(part.status, `The network says ${name}, ${percent(probability)}.${truth}`);
+  function take(picture, { truth = null, scene = null, source = null } = {}) {
+    Object.assign(state, { picture, truth, scene, source });
+    part.crop.hidden = !source;
+    showPicture(part.picture, picture);
     part.picture.setAttribute("aria-label", pictureLabel());
-    part.scenes.querySelectorAll("button").forEach((button, i) => {
-      button.setAttribute("aria-pressed", i === state.scene);
-    });
+    return update();
+  }
+
+  const update = latest(async () => {
+    const { picture, network } = state;
+    forgetResults();
+    const logits = await ask("look", { picture }).result;
+    if (network !== state.network) return;
+    Object.assign(state, { logits });
+    showVerdict(logits);
+    await showMaps();
+    push();
+  });
+
+  // ---------------------------------------------------------------- the stage: a picture and the verdict on it
+
+  // The best classes: name, bar, probability. before: the probabilities to mark on the bars.
+  function showScores(logits, before = null) {
+    const { classes } = facts(), probabilities = softmax(logits), count = Math.min(classes.length, 10);
+    const order = classes.length === count ? classes.map((_, i) => i)
+      : Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]).slice(0, 5);
+    const best = winner(logits), rank = [...order].sort((a, b) => logits[b] - logits[a]);
+    part.scores.innerHTML = `<thead class="live-hidden"><tr><th scope="col">class</th><td></td>
+      <th scope="col">probability</th><th scope="col">logit</th></tr></thead><tbody>${order.map(k => `
+      <tr class="live-rank-${rank.indexOf(k)}${k === best ? " live-winner" : ""}"><th scope="row">${classes[k]}</th>
+        <td class="live-bar" aria-hidden="true"><span style="width:${100 * probabilities[k]}%"></span>
+          ${before ? `<i style="left:${100 * before[k]}%"></i>` : ""}</td>
+        <td>${percent(probabilities[k])}</td><td class="live-logit">${number(logits[k])}</td></tr>`).join("")}</tbody>`;
+  }
+
+  function verdict(logits) {
+    const { name, probability } = answer(logits);
+    if (probability >= WEAK) return `${name}, ${percent(probability)}.`;
+    return `none of its ${facts().classes.length} classes with any certainty; the best is ${name}, `
+      + `${percent(probability)}.`;
+  }
+
+  function showVerdict(logits, what = null) {
+    showScores(logits, what ? softmax(state.logits) : null);
+    const truth = state.truth === null || what ? "" : ` The truth: ${facts().classes[state.truth]}.`;
+    const own = state.source && state.network === "coursenet" && !what
+      ? " It knows ten drawn shapes and has no word for anything else." : "";
+    say(part.status, `${what ? `${what}: ` : "The network says "}${verdict(logits)}${truth}${own}`);
+    part.back.hidden = !what;
+  }
+
+  // Shows another picture than the chosen one on the stage, and what the network says to it.
+  function present(picture, logits, what) {
+    showPicture(part.picture, picture);
+    part.picture.setAttribute("aria-label", `${what}.`);
+    showVerdict(logits, what);
+  }
+
+  function backToThePicture() {
+    showPicture(part.picture, state.picture);
+    part.picture.setAttribute("aria-label", pictureLabel());
+    showVerdict(state.logits);
   }
 
   function pictureLabel() {
-    const what = state.truth === null ? "A picture" : `A drawn scene: ${live.facts.classes[state.truth]}`;
-    return `${what}, 96 by 96 pixels.` + (state.brush ? " Arrow keys move the brush, the space bar paints." : "");
+    const what = state.truth === null ? "A picture" : `A drawn scene: ${facts().classes[state.truth]}`;
+    return `${what}, ${side()} by ${side()} pixels.`
+      + (state.byHand ? " Arrow keys move the patch." : "")
+      + (state.brush ? " Arrow keys move the brush, the space bar paints." : "");
   }
 
-  // ---------------------------------------------------------------- scenes, brush, upload
+  // ---------------------------------------------------------------- networks
+
+  function buildNetworks() {
+    const known = Object.entries(live.facts.networks);
+    const megabytes = ({ parts }) => (parts.reduce((sum, { bytes: count }) => sum + count, 0) / 1e6).toFixed(1);
+    part.networks.innerHTML = known.map(([key, { name, classes }]) => `<label>
+      <input type="radio" name="live-network" value="${key}" ${key === state.network ? "checked" : ""}>
+      <span>${name}<small>${classes.length} classes, ${megabytes(live.facts.networks[key])} MB</small></span></label>`)
+      .join("");
+    if (known.length === 1) {
+      part.networkText.textContent = "EfficientNet-Lite0, which knows photographs, is not part of this build of the book: "
+        + "its package was not installed.";
+    }
+    part.networks.addEventListener("change", event => choose(event.target.value));
+    part.retry.addEventListener("click", () => choose(root.querySelector("[name=live-network]:checked").value));
+  }
+
+  // Opens a network, once, with its pictures, and shows the first of them, or the reader's own.
+  async function choose(network) {
+    stop();
+    if (!opened.has(network)) {
+      Object.assign(part.loading, { hidden: false });
+      part.retry.hidden = true;
+      part.loaded.hidden = false;
+      try {
+        await load(network, (done, all) => {
+          Object.assign(part.loaded, { max: all, value: done });
+          part.loadingText.textContent = `${(done / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB`;
+        });
+      } catch (error) {
+        part.loadingText.textContent = `The network could not be loaded (${error.message}).`;
+        part.loaded.hidden = true;
+        part.retry.hidden = false;
+        return;
+      }
+    }
+    if (root.querySelector("[name=live-network]:checked").value !== network) return; // another was chosen meanwhile
+    part.loading.hidden = true;
+    Object.assign(state, { network, channel: null, undo: [], logits: null });
+    part.undo.disabled = true;
+    buildScenes();
+    buildLayers();
+    if (live.lab) live.lab.changed();
+    if (state.source) await takeSquare();
+    else await takeScene(network === "coursenet" ? live.scenes.findIndex(({ label }) => facts().classes[label] === "star") : 0);
+  }
+
+  async function load(network, report) {
+    const pictures = network === "coursenet" ? "scenes" : "photographs";
+    if (!live[pictures]) await live.script(`${pictures}.js`);
+    await live.open(network, report);
+    opened.add(network);
+  }
+
+  // ---------------------------------------------------------------- scenes and photographs
 
   function buildScenes() {
-    const { scenes, classes } = live.facts;
-    scenes.forEach(({ label, said, pixels }, i) => {
-      const picture = asPicture(bytes(pixels));
+    const { classes } = facts();
+    part.scenes.textContent = "";
+    const pictures = state.network === "coursenet" ? live.scenes : live.photographs;
+    pictures.forEach((picture, i) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.innerHTML = `<canvas aria-hidden="true"></canvas>${classes[label]}`
-        + (said === label ? "" : `<small> taken for a ${classes[said]}</small>`);
-      showPicture(button.firstChild, picture);
+      if (picture.jpeg) {
+        button.innerHTML = `<img src="${picture.jpeg}" alt="" width="96" height="96">${picture.name}`;
+      } else {
+        const { label, said, pixels } = picture;
+        button.innerHTML = `<canvas aria-hidden="true"></canvas>${classes[label]}`
+          + (said === label ? "" : `<small> taken for a ${classes[said]}</small>`);
+        showPicture(button.firstChild, live.asPicture(bytes(pixels), 96));
+      }
       button.addEventListener("click", () => {
         remember();
-        take(picture, { truth: label, scene: i });
+        takeScene(i);
       });
       part.scenes.append(button);
     });
   }
 
-  function buildBrush() {
-    const choices = [{ name: "no brush" }, ...live.facts.colours];
-    part.swatches.innerHTML = choices.map(({ name, rgb }, i) => `<label title="${name}">
-      <input type="radio" name="live-brush" value="${i - 1}" ${i ? "" : "checked"}>
-      <span ${rgb ? `style="background:rgb(${rgb})"` : ""}></span>
-      <span class="live-hidden">${name}</span></label>`).join("");
-    part.swatches.addEventListener("change", event => {
-      state.brush = live.facts.colours[event.target.value] || null;
-      showBrush();
-    });
-    part.size.addEventListener("input", () => { part.sizeText.textContent = part.size.value; });
-    part.fill.addEventListener("click", () => {
+  async function takeScene(i) {
+    const { label = null, pixels, jpeg, credit = "Drawn scenes of this course." }
+      = (state.network === "coursenet" ? live.scenes : live.photographs)[i];
+    part.credit.textContent = credit;
+    const picture = pixels ? live.asPicture(bytes(pixels), 96)
+      : live.squareOf(await live.element(jpeg), { left: 0, top: 0, side: side() }, side());
+    await take(picture, { truth: label, scene: i });
+    markScene();
+  }
+
+  function markScene() {
+    [...part.scenes.children].forEach((button, i) => button.setAttribute("aria-pressed", i === state.scene));
+  }
+
+  // ---------------------------------------------------------------- a reader's own picture
+
+  async function own(reading) {
+    try {
+      const canvas = await reading;
+      if (!canvas) return;
       remember();
-      const { rgb } = state.brush;
-      take(asPicture(Uint8Array.from({ length: 3 * SIDE * SIDE }, (_, i) => rgb[Math.floor(i / SIDE / SIDE)])));
-    });
-    part.undo.addEventListener("click", () => {
-      const { picture, truth, scene } = state.undo.pop();
-      part.undo.disabled = !state.undo.length;
-      take(picture, { truth, scene });
-    });
-    drawByPointer(part.picture);
-    drawByKeys(part.picture);
-    showBrush();
-  }
-
-  function showBrush() {
-    const { brush } = state;
-    part.hint.textContent = brush ? `Brush: ${brush.name}. Draw on the picture.`
-      : "Choose a colour, then draw on the picture.";
-    part.fill.disabled = !brush;
-    part.picture.classList.toggle("live-drawable", Boolean(brush)); // else a finger scrolls
-    part.picture.setAttribute("role", brush ? "application" : "img");
-    part.picture.tabIndex = brush ? 0 : -1;
-    part.picture.setAttribute("aria-label", pictureLabel());
-  }
-
-  function remember() {
-    state.undo = [...state.undo.slice(-19), { picture: state.picture, truth: state.truth, scene: state.scene }];
-    part.undo.disabled = false;
-  }
-
-  // Paints a line with round ends and a soft edge; the truth is no longer known then.
-  function stroke([x0, y0], [x1, y1]) {
-    const radius = Number(part.size.value), { rgb } = state.brush;
-    const values = state.picture.values.slice();
-    const dx = x1 - x0, dy = y1 - y0, length = dx * dx + dy * dy;
-    for (let y = 0; y < SIDE; y++) {
-      for (let x = 0; x < SIDE; x++) {
-        const px = x + 0.5 - x0, py = y + 0.5 - y0;
-        const t = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
-        const cover = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(px - t * dx, py - t * dy)));
-        if (cover) rgb.forEach((v, c) => {
-          const i = (c * SIDE + y) * SIDE + x;
-          values[i] += cover * (v / 255 - values[i]);
-        });
-      }
+      const small = Math.min(canvas.width, canvas.height);
+      const box = { left: (canvas.width - small) / 2, top: (canvas.height - small) / 2, side: small };
+      state.source = { canvas, box };
+      part.cropSize.value = 100;
+      part.credit.textContent = "";
+      await takeSquare();
+    } catch (error) {
+      if (!(error instanceof live.Unreadable)) throw error;
+      say(part.status, error.message);
     }
-    Object.assign(state, { picture: { ...state.picture, values }, truth: null, scene: null });
-    showPicture(part.picture, state.picture);
-    updateSoon();
   }
 
-  function drawByPointer(canvas) {
+  function takeSquare() {
+    const { canvas, box } = state.source;
+    showFrame();
+    const taken = take(live.squareOf(canvas, box, side()), { source: state.source });
+    markScene();
+    return taken;
+  }
+
+  // The whole picture, darker outside the square.
+  function showFrame() {
+    const { canvas, box } = state.source, { frame } = part;
+    const scale = Math.min(1, 240 / Math.max(canvas.width, canvas.height));
+    Object.assign(frame, { width: Math.ceil(canvas.width * scale), height: Math.ceil(canvas.height * scale) });
+    const context = frame.getContext("2d");
+    context.drawImage(canvas, 0, 0, frame.width, frame.height);
+    context.fillStyle = "rgb(0 0 0 / 60%)";
+    context.fillRect(0, 0, frame.width, frame.height);
+    const [x, y, length] = [box.left, box.top, box.side].map(v => v * scale);
+    context.drawImage(canvas, box.left, box.top, box.side, box.side, x, y, length, length);
+    Object.assign(context, { strokeStyle: "#fff", lineWidth: 2 });
+    context.strokeRect(x + 1, y + 1, length - 2, length - 2);
+    frame.setAttribute("aria-label", `Your picture, ${canvas.width} by ${canvas.height} pixels. The square begins at `
+      + `${Math.round(box.left)}, ${Math.round(box.top)} and has ${Math.round(box.side)} pixels a side. `
+      + "Arrow keys move it.");
+  }
+
+  function moveSquare(dx, dy, length = state.source.box.side) {
+    const { canvas, box } = state.source;
+    const fit = (start, whole) => Math.min(whole - length, Math.max(0, start));
+    const middle = (box.side - length) / 2;
+    state.source.box = {
+      left: fit(box.left + middle + dx, canvas.width), top: fit(box.top + middle + dy, canvas.height), side: length,
+    };
+    takeSquare();
+  }
+
+  function buildOwn() {
+    part.upload.addEventListener("change", () => {
+      const [file] = part.upload.files;
+      if (file) own(live.read(file));
+      part.upload.value = ""; // the same file can be taken again
+    });
+    part.cropSize.addEventListener("input", () => {
+      const { canvas } = state.source;
+      moveSquare(0, 0, Math.max(1, Math.round(Math.min(canvas.width, canvas.height) * part.cropSize.value / 100)));
+    });
+    onDrag(part.frame, (at, before) => {
+      const { canvas } = state.source;
+      moveSquare((at[0] - before[0]) * canvas.width, (at[1] - before[1]) * canvas.height);
+    });
+    onArrows(part.frame, (dx, dy) => moveSquare(dx * state.source.box.side / 20, dy * state.source.box.side / 20));
+    let shoot = null;
+    const close = taken => {
+      part.viewfinder.hidden = true;
+      const canvas = shoot(taken);
+      part.camera.focus();
+      if (canvas) own(canvas);
+    };
+    part.camera.addEventListener("click", async () => {
+      try {
+        shoot = await live.camera(part.video);
+        part.viewfinder.hidden = false;
+        part.shoot.focus();
+      } catch (error) {
+        say(part.status, error.message);
+      }
+    });
+    part.shoot.addEventListener("click", () => close(true));
+    part.close.addEventListener("click", () => close(false));
+  }
+
+  // ---------------------------------------------------------------- pointers and keys on a canvas
+
+  // begins(event) says whether to follow the pointer; moves(at, before) gets where it is and was, both in [0, 1].
+  function onDrag(canvas, moves, begins = () => true) {
     let last = null;
     const place = event => {
       const box = canvas.getBoundingClientRect();
-      return [(event.clientX - box.left) / box.width * SIDE, (event.clientY - box.top) / box.height * SIDE];
+      return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
     };
     canvas.addEventListener("pointerdown", event => {
-      if (!state.brush || event.button) return;
+      if (event.button || !begins(event)) return;
       canvas.setPointerCapture(event.pointerId);
-      remember();
       last = place(event);
-      stroke(last, last);
+      moves(last, last);
     });
     canvas.addEventListener("pointermove", event => {
       if (!last) return;
       const next = place(event);
-      stroke(last, next);
+      moves(next, last);
       last = next;
     });
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { last = null; });
   }
 
-  function drawByKeys(canvas) {
-    const steps = { ArrowLeft: [-2, 0], ArrowRight: [2, 0], ArrowUp: [0, -2], ArrowDown: [0, 2] };
-    let at = [SIDE / 2, SIDE / 2];
-    const showCursor = () => {
-      const size = 100 * 2 * Number(part.size.value) / SIDE;
-      Object.assign(part.cursor.style, {
-        left: `${100 * at[0] / SIDE}%`, top: `${100 * at[1] / SIDE}%`, width: `${size}%`, height: `${size}%`,
-      });
-    };
-    canvas.addEventListener("keydown", event => {
-      if (!state.brush) return;
-      if (event.key in steps) {
-        at = at.map((v, i) => Math.min(SIDE, Math.max(0, v + steps[event.key][i])));
-        part.cursor.hidden = false;
-        showCursor();
-      } else if (event.key === " " || event.key === "Enter") {
-        remember();
-        stroke(at, at);
-      } else return;
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+  function onArrows(element, moves, otherwise = () => false) {
+    element.addEventListener("keydown", event => {
+      if (event.key in ARROWS ? moves(...ARROWS[event.key]) === false : !otherwise(event.key)) return;
       event.preventDefault();
       event.stopPropagation(); // the theme turns pages with the arrow keys
     });
-    canvas.addEventListener("blur", () => { part.cursor.hidden = true; });
   }
 
-  async function upload(file) {
-    if (!file) return;
-    let image;
-    try {
-      image = await createImageBitmap(file);
-    } catch {
-      say(part.status, `${file.name} is not a picture that this browser can read.`);
-      return;
-    }
-    // The middle square. Halved until it is nearly small enough, because one large step would skip pixels.
-    let side = Math.min(image.width, image.height);
-    let source = image, left = (image.width - side) / 2, top = (image.height - side) / 2;
-    while (side > SIDE) {
-      const next = Math.max(SIDE, Math.ceil(side / 2));
-      [source, left, top, side] = [shrunk(source, left, top, side, next), 0, 0, next];
-    }
-    const small = side === SIDE && source !== image ? source : shrunk(source, left, top, side, SIDE);
-    const { data } = small.getContext("2d").getImageData(0, 0, SIDE, SIDE);
-    remember();
-    take(asPicture(Uint8Array.from({ length: 3 * SIDE * SIDE }, (_, i) => (
-      data[4 * (i % (SIDE * SIDE)) + Math.floor(i / SIDE / SIDE)]))));
+  // ---------------------------------------------------------------- the brush
+
+  function buildBrush() {
+    part.swatches.innerHTML = live.facts.colours.map(({ name, rgb }, i) => `<label title="${name}">
+      <input type="radio" name="live-brush" value="${i}">
+      <span style="background:rgb(${rgb})"></span><span class="live-hidden">${name}</span></label>`).join("");
+    part.swatches.addEventListener("change", event => {
+      state.brush = live.facts.colours[event.target.value];
+      showMode();
+    });
+    part.draw.addEventListener("click", () => {
+      const drawing = part.tools.hidden;
+      if (drawing && state.byHand) coverByHand(false);
+      part.tools.hidden = !drawing;
+      state.brush = drawing ? live.facts.colours[(root.querySelector("[name=live-brush]:checked")
+        || root.querySelector("[name=live-brush]")).value] : null;
+      if (drawing) root.querySelector(`[name=live-brush][value="${live.facts.colours.indexOf(state.brush)}"]`).checked = true;
+      part.draw.setAttribute("aria-expanded", drawing);
+      part.draw.textContent = drawing ? "Done" : "Draw";
+      part.stage.classList.toggle("live-drawing", drawing);
+      if (drawing) backToThePicture();
+      showMode();
+    });
+    part.size.addEventListener("input", () => { part.sizeText.textContent = part.size.value; });
+    part.fill.addEventListener("click", () => {
+      remember();
+      const { rgb } = state.brush, picture = live.asPicture(new Uint8Array(3 * side() * side()), side());
+      take({ ...picture, values: picture.values.map((_, i) => rgb[i % 3] / 255) });
+      markScene();
+    });
+    part.undo.addEventListener("click", () => {
+      const { picture, ...rest } = state.undo.pop();
+      part.undo.disabled = !state.undo.length;
+      take(picture, rest);
+      markScene();
+    });
+    part.back.addEventListener("click", backToThePicture);
+    let at = [0.5, 0.5];
+    const showCursor = () => {
+      const width = 100 * 2 * Number(part.size.value) / 96;
+      Object.assign(part.cursor.style, {
+        left: `${100 * at[0]}%`, top: `${100 * at[1]}%`, width: `${width}%`, height: `${width}%`,
+      });
+      part.cursor.hidden = false;
+    };
+    onDrag(part.picture, (next, before) => {
+      if (state.byHand) cover(...next);
+      else stroke(before, next);
+    }, () => {
+      if (state.brush) remember();
+      return Boolean(state.brush || state.byHand);
+    });
+    onArrows(part.picture, (dx, dy) => {
+      if (state.byHand) return cover(state.byHand[0] + dx / 16, state.byHand[1] + dy / 16);
+      if (!state.brush) return false;
+      at = [at[0] + dx / 48, at[1] + dy / 48].map(v => Math.min(1, Math.max(0, v)));
+      return showCursor();
+    }, key => {
+      if (!state.brush || !(key === " " || key === "Enter")) return false;
+      remember();
+      stroke(at, at);
+      return true;
+    });
+    part.picture.addEventListener("blur", () => { part.cursor.hidden = true; });
   }
 
-  function shrunk(source, left, top, side, next) {
-    const canvas = document.createElement("canvas");
-    Object.assign(canvas, { width: next, height: next });
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.fillStyle = "white"; // behind what is transparent
-    context.fillRect(0, 0, next, next);
-    context.imageSmoothingQuality = "high";
-    context.drawImage(source, left, top, side, side, 0, 0, next, next);
-    return canvas;
+  // What the pointer and the keys do on the picture.
+  function showMode() {
+    const active = Boolean(state.brush || state.byHand);
+    part.picture.classList.toggle("live-drawable", active); // else a finger scrolls
+    part.picture.setAttribute("role", active ? "application" : "img");
+    part.picture.tabIndex = active ? 0 : -1;
+    part.picture.setAttribute("aria-label", pictureLabel());
+  }
+
+  function remember() {
+    const { picture, truth, scene, source } = state;
+    state.undo = [...state.undo.slice(-19), { picture, truth, scene, source }];
+    part.undo.disabled = false;
+  }
+
+  // Paints a line with round ends and a soft edge, from and to places in [0, 1]; the truth is no longer known then.
+  function stroke(from, to) {
+    const size = side(), radius = Number(part.size.value) * size / 96, { rgb } = state.brush;
+    const [[x0, y0], [x1, y1]] = [from, to].map(place => place.map(v => v * size));
+    const values = state.picture.values.slice();
+    const dx = x1 - x0, dy = y1 - y0, length = dx * dx + dy * dy;
+    for (let y = 0; y < size; y++) {
+      for (let x = 0; x < size; x++) {
+        const px = x + 0.5 - x0, py = y + 0.5 - y0;
+        const t = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
+        const cover = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(px - t * dx, py - t * dy)));
+        if (cover) rgb.forEach((v, c) => {
+          const i = 3 * (y * size + x) + c;
+          values[i] += cover * (v / 255 - values[i]);
+        });
+      }
+    }
+    take({ ...state.picture, values });
+    markScene();
   }
 
   // ---------------------------------------------------------------- the layers
 
   function layerOf(name) {
-    return network.layers.find(layer => layer.name === name);
+    return facts().layers.find(layer => layer.name === name);
   }
 
   function buildLayers() {
-    for (const { name } of network.layers) {
-      const { channels, height, width } = state.maps[name];
-      const what = height === 1 ? `${channels} numbers` : `${channels} maps, ${height} × ${width}`;
-      part.layer.add(new Option(`${name} (${what})`, name, false, name === state.layer));
-    }
+    const shown = facts().layers.filter(layer => layer.shown);
+    const first = state.network === "coursenet" ? "relu3" : "block3";
+    state.layer[state.network] = state.layer[state.network] || first;
+    part.layer.textContent = "";
+    for (const { name } of shown) part.layer.add(new Option(name, name, false, name === state.layer[state.network]));
+  }
+
+  function buildMaps() {
     part.layer.addEventListener("change", () => {
-      Object.assign(state, { layer: part.layer.value, channel: null });
+      state.layer[state.network] = part.layer.value;
+      state.channel = null;
       showMaps();
     });
-    part.apart.addEventListener("change", showMaps);
-    const move = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+    part.apart.addEventListener("change", drawMaps);
     part.grid.addEventListener("click", event => {
       const button = event.target.closest("button");
-      if (button) choose([...part.grid.children].indexOf(button));
+      if (!button) return;
+      state.channel = [...part.grid.children].indexOf(button);
+      showChoice();
     });
-    part.grid.addEventListener("keydown", event => {
-      if (!(event.key in move)) return;
-      event.preventDefault();
-      event.stopPropagation();
+    onArrows(part.grid, (dx, dy) => {
       const count = part.grid.children.length;
-      choose((shownChannel() + move[event.key] + count) % count);
+      state.channel = (shownChannel() + dx + dy + count) % count;
+      showChoice();
       part.grid.children[state.channel].focus();
     });
   }
 
-  function choose(channel) {
-    state.channel = channel;
-    showChoice();
-  }
-
-  function channelValues({ values, height, width }, channel) {
-    return values.subarray(channel * height * width, (channel + 1) * height * width);
+  function channelValues({ values, channels }, channel) {
+    return Float32Array.from({ length: values.length / channels }, (_, i) => values[i * channels + channel]);
   }
 
   function shownChannel() {
-    if (state.channel !== null) return state.channel;
-    const map = state.maps[state.layer];
-    let best = 0;
-    map.values.forEach((v, i) => { if (v > map.values[best]) best = i; });
-    return Math.floor(best / (map.height * map.width));
+    return state.channel === null ? winner(state.map.values) % state.map.channels : state.channel;
   }
 
   function isSigned(name) {
-    return ["conv", "linear"].includes(layerOf(name).kind);
+    return !["relu", "maxpool", "mean"].includes(layerOf(name).kind);
   }
 
-  function showMaps() {
-    const map = state.maps[state.layer], { grid } = part;
-    grid.setAttribute("aria-label", `Channels of ${state.layer}`);
-    grid.classList.toggle("live-small", map.height === 1);
+  const nameOf = (layer, channel) => (layer === lastLayer() ? facts().classes[channel] : `channel ${channel}`);
+
+  async function showMaps() {
+    const layer = state.layer[state.network], map = await ask("map", { layer }).result;
+    if (!map || layer !== state.layer[state.network]) return;
+    state.map = { ...map, layer };
+    drawMaps();
+  }
+
+  function drawMaps() {
+    const { map } = state, { layer } = map, { grid } = part;
+    grid.setAttribute("aria-label", `Channels of ${layer}`);
     while (grid.children.length > map.channels) grid.lastChild.remove();
     while (grid.children.length < map.channels) {
       const button = document.createElement("button");
@@ -481,13 +652,13 @@
       button.append(document.createElement("canvas"));
       grid.append(button);
     }
-    const shared = scaleOf(map.values, isSigned(state.layer));
+    const shared = scaleOf(map.values, isSigned(layer));
     [...grid.children].forEach((button, channel) => {
       const values = channelValues(map, channel);
-      const colour = colourOf(part.apart.checked ? scaleOf(values, isSigned(state.layer)) : shared);
+      const colour = colourOf(part.apart.checked ? scaleOf(values, isSigned(layer)) : shared);
       paint(button.firstChild, map.height, map.width, i => colour(values[i]));
-      const name = state.layer === lastLayer ? live.facts.classes[channel] : `channel ${channel}`;
-      button.setAttribute("aria-label", `${name}, largest value ${number(Math.max(...values))}`);
+      const name = nameOf(layer, channel);
+      button.setAttribute("aria-label", `${name}, largest value ${number(values[winner(values)])}`);
       button.title = name;
     });
     showChoice();
@@ -495,140 +666,203 @@
 
   // The chosen channel over the picture, with the box that its strongest unit sees.
   function showChoice() {
-    const channel = shownChannel(), map = state.maps[state.layer];
+    const channel = shownChannel(), { map, picture } = state, size = side();
+    const { layer } = map;
     [...part.grid.children].forEach((button, i) => {
       button.setAttribute("aria-checked", i === channel);
       button.tabIndex = i === channel ? 0 : -1;
     });
-    const values = channelValues(map, channel), signed = isSigned(state.layer);
+    const values = channelValues(map, channel), signed = isSigned(layer);
     const scale = scaleOf(part.apart.checked ? values : map.values, signed), colour = colourOf(scale);
-    const { field } = layerOf(state.layer), { width } = map;
-    // A unit looks at the pixels around place * step: the nearest unit colours a pixel.
-    const nearest = pixel => (field.step ? Math.min(width - 1, Math.round(pixel / field.step)) : 0);
+    const { field } = layerOf(layer), { width } = map;
+    // A unit looks at the pixels around its field's middle: the nearest unit colours a pixel.
+    const middle = field.start + (field.size - 1) / 2;
+    const nearest = pixel => (
+      field.step ? Math.min(width - 1, Math.max(0, Math.round((pixel - middle) / field.step))) : 0);
     const small = document.createElement("canvas");
-    const [red, green, blue] = [0, 1, 2].map(c => channelValues(state.picture, c));
-    paint(small, SIDE, SIDE, i => {
-      const grey = 255 * (0.3 * red[i] + 0.59 * green[i] + 0.11 * blue[i]);
+    paint(small, size, size, i => {
+      const [red, green, blue] = picture.values.subarray(3 * i, 3 * i + 3);
+      const grey = 255 * (0.3 * red + 0.59 * green + 0.11 * blue);
       if (map.height === 1) return packed(grey, grey, grey);
-      const tint = colour(values[nearest(Math.floor(i / SIDE)) * width + nearest(i % SIDE)]);
+      const tint = colour(values[nearest(Math.floor(i / size)) * width + nearest(i % size)]);
       return packed(...[tint & 255, tint >> 8 & 255, tint >> 16 & 255].map(v => (v + grey) / 2));
     });
     const context = part.large.getContext("2d");
     context.imageSmoothingEnabled = false;
-    context.drawImage(small, 0, 0, ZOOM * SIDE, ZOOM * SIDE);
-    let best = 0;
-    values.forEach((v, i) => { if (v > values[best]) best = i; });
-    const row = Math.floor(best / width), column = best % width;
-    outline(context, field, row, column);
+    context.drawImage(small, 0, 0, part.large.width, part.large.height);
+    const best = winner(values), row = Math.floor(best / width), column = best % width;
+    outline(context, field, row, column, part.large.width / size);
     showLegend(part.mapLegend, scale);
-    const name = state.layer === lastLayer ? live.facts.classes[channel] : `channel ${channel}`;
+    const name = nameOf(layer, channel);
     const positive = values.reduce((count, v) => count + (v > 0), 0) / values.length;
-    const text = map.height === 1
-      ? `${state.layer}, ${name}: ${number(values[0], 2)}. It has no spatial positions: it sees the whole image.`
-      : `${state.layer}, ${name}: largest value ${number(values[best], 2)}, `
-        + `${where(row * field.step, column * field.step)}; above zero at ${Math.round(100 * positive)}\u00a0% of its `
-        + `${map.height} × ${width} positions. The box is what the strongest unit can see, `
-        + `${field.size} × ${field.size} pixels.`;
-    part.mapText.textContent = text;
+    const place = v => Math.min(1, Math.max(0, (middle + v * field.step) / size));
+    part.mapText.textContent = map.height === 1
+      ? `${layer}, ${name}: ${number(values[0], 2)}. It has no spatial positions: it sees the whole image.`
+      : `${layer}, ${name}: largest value ${number(values[best], 2)}, ${where(place(row), place(column))}; above zero `
+        + `at ${Math.round(100 * positive)}\u00a0% of its ${map.height} × ${width} positions. The box is what the `
+        + `strongest unit can see, ${field.size} × ${field.size} pixels.`;
     part.large.setAttribute("aria-label", `The map of ${name} over the picture`);
   }
 
-  function outline(context, { size, step, start }, row, column) {
-    const edge = (place, side) => Math.min(SIDE, Math.max(0, start + place * step + side));
-    const [left, right] = step ? [edge(column, 0), edge(column, size)] : [0, SIDE];
-    const [top, bottom] = step ? [edge(row, 0), edge(row, size)] : [0, SIDE];
+  function outline(context, { size, step, start }, row, column, zoom) {
+    const edge = (place, end) => Math.min(side(), Math.max(0, start + place * step + end));
+    const [left, right] = step ? [edge(column, 0), edge(column, size)] : [0, side()];
+    const [top, bottom] = step ? [edge(row, 0), edge(row, size)] : [0, side()];
     for (const [colour, thickness] of [["#000", 5], ["#fff", 2]]) { // seen on light and on dark
       Object.assign(context, { strokeStyle: colour, lineWidth: thickness });
-      context.strokeRect(ZOOM * left + 2.5, ZOOM * top + 2.5, ZOOM * (right - left) - 5, ZOOM * (bottom - top) - 5);
+      context.strokeRect(zoom * left + 2.5, zoom * top + 2.5, zoom * (right - left) - 5, zoom * (bottom - top) - 5);
     }
   }
 
-  // ---------------------------------------------------------------- occlusion
+  // ---------------------------------------------------------------- which pixels matter
 
-  function forgetWalk() {
-    state.walk += 1;
-    showPicture(part.covered, state.picture);
-    paint(part.heat, SIDE, SIDE, () => ramps.signed[128]);
-    part.heat.setAttribute("aria-label", "The occlusion map, still empty");
-    part.heatLegend.textContent = part.heatText.textContent = "";
-    part.walked.hidden = true;
-    part.walk.textContent = "Walk a grey patch over the picture";
+  const WALK = "Walk a grey patch";
+
+  // Stops what is at work.
+  function stop() {
+    for (const name of ["walking", "pushing"]) {
+      if (state[name]) state[name].cancel();
+      state[name] = null;
+    }
+    part.walked.hidden = part.pushing.hidden = true;
+    part.walk.textContent = WALK;
+  }
+
+  // Results are of another picture now.
+  function forgetResults() {
+    stop();
+    const size = side();
+    for (const name of ["heat", "slope"]) {
+      paint(part[name], size, size, () => ramps.signed[128]);
+      part[name].setAttribute("aria-label", `The ${name === "heat" ? "occlusion map" : "gradient"}, still empty`);
+    }
+    part.heatLegend.textContent = part.heatText.textContent = part.slopeLegend.textContent = "";
+    if (state.byHand) coverByHand(false);
+  }
+
+  async function showSlope() {
+    const { picture } = state, rule = part.rule.value, { best, name } = answer(state.logits);
+    const slope = await ask("slope", { picture, label: best, rule }).result;
+    if (picture !== state.picture) return;
+    const size = side(), heat = new Float32Array(size * size);
+    for (let i = 0; i < slope.length; i++) {
+      const at = Math.floor(i / 3);
+      heat[at] = Math.max(heat[at], Math.abs(slope[i]));
+    }
+    const scale = scaleOf(heat, false), colour = colourOf(scale);
+    paint(part.slope, size, size, i => colour(heat[i]));
+    showLegend(part.slopeLegend, scale, 2);
+    const what = part.rule.selectedOptions[0].textContent, at = winner(heat);
+    part.slope.setAttribute("aria-label", `The gradient of ${name}, ${what}: largest `
+      + `${where(Math.floor(at / size) / size, at % size / size)}.`);
+    part.slopeText.textContent = `How much the logit of ${name} changes with each pixel: ${what}.`;
   }
 
   async function walk() {
-    if (!part.walked.hidden) { // a second press stops it
-      forgetWalk();
-      return;
-    }
-    forgetWalk();
-    const mine = state.walk, { picture } = state, { best } = answer(logits(state.maps));
-    const steps = [];
+    if (state.walking) return stop(); // a second press
+    stop();
+    const { picture } = state, { best } = answer(state.logits), steps = [];
     Object.assign(part.walked, { hidden: false, value: 0 });
     part.walk.textContent = "Stop";
-    for (const step of live.occlusion(network, picture, best)) {
+    let shown = performance.now();
+    const job = ask("occlude", { picture, label: best, ...PATCHES[state.network] }, step => {
+      if (state.walking !== job) return;
       steps.push(step);
       Object.assign(part.walked, { max: step.count, value: steps.length });
-      if (!stillPictures.matches) {
-        showPicture(part.covered, live.covered(picture, step.box, 0.5));
-        showHeat(steps);
-      }
-      await new Promise(resolve => setTimeout(resolve)); // let the page answer its reader
-      if (mine !== state.walk) return;
-    }
-    part.walked.hidden = true;
-    part.walk.textContent = "Walk a grey patch over the picture";
-    showPicture(part.covered, picture);
+      if (stillPictures.matches || performance.now() - shown < 60) return;
+      shown = performance.now();
+      showPicture(part.picture, live.covered(picture, step.box, 0.5));
+      showHeat(steps);
+    });
+    state.walking = job;
+    const done = await job.result;
+    if (done === null || state.walking !== job) return;
+    stop();
+    showPicture(part.picture, picture);
     showHeat(steps);
     tellWalk(steps, best);
   }
 
   function showHeat(steps) {
     const heat = live.spread(steps, state.picture), scale = scaleOf(heat, true), colour = colourOf(scale);
-    paint(part.heat, SIDE, SIDE, i => colour(heat[i]));
+    paint(part.heat, side(), side(), i => colour(heat[i]));
     showLegend(part.heatLegend, scale);
-    return heat;
   }
 
   function tellWalk(steps, best) {
-    const name = live.facts.classes[best];
+    const name = facts().classes[best];
     const worst = steps.reduce((a, b) => (b.fall > a.fall ? b : a));
     const lifted = steps.reduce((a, b) => (b.fall < a.fall ? b : a));
-    const place = ({ box }) => where((box.top + box.bottom) / 2, (box.left + box.right) / 2);
+    const place = ({ box }) => where((box.top + box.bottom) / 2 / side(), (box.left + box.right) / 2 / side());
     const others = steps.filter(step => step.winner !== best);
-    const text = `The logit of ${name} falls most, by ${number(worst.fall)}, with the patch ${place(worst)}`
+    part.heatText.textContent = `The logit of ${name} falls most, by ${number(worst.fall)}, with the patch ${place(worst)}`
       + (lifted.fall < 0 ? `, and rises most, by ${number(-lifted.fall)}, with the patch ${place(lifted)}. ` : ". ")
       + `At ${others.length} of ${steps.length} positions the network predicts another class.`;
-    part.heatText.textContent = text;
     part.heat.setAttribute("aria-label", `The occlusion map, red where covering lowers the score of ${name}.`);
   }
 
+  // The patch led by hand, on the stage.
+  function coverByHand(on) {
+    if (on && !part.tools.hidden) part.draw.click();
+    state.byHand = on ? [0.5, 0.5] : null;
+    part.byHand.setAttribute("aria-pressed", on);
+    part.byHandText.textContent = on ? "Drag the patch on the picture, or move it with the arrow keys." : "";
+    part.stage.classList.toggle("live-covering", on);
+    showMode();
+    if (on) cover(0.5, 0.5);
+    else if (state.logits) backToThePicture();
+  }
+
+  function cover(x, y) {
+    state.byHand = [x, y].map(v => Math.min(1, Math.max(0, v)));
+    coverNow();
+  }
+
+  const coverNow = latest(async () => {
+    if (!state.byHand) return;
+    const size = side(), { patch } = PATCHES[state.network], { picture, byHand } = state;
+    const [left, top] = byHand.map(v => Math.round(Math.min(size - patch, Math.max(0, v * size - patch / 2))));
+    const changed = live.covered(picture, { top, left, bottom: top + patch, right: left + patch }, 0.5);
+    showPicture(part.picture, changed);
+    const logits = await ask("logits", { picture: changed }).result;
+    if (state.byHand && picture === state.picture) {
+      showVerdict(logits, `Covered ${where((top + patch / 2) / size, (left + patch / 2) / size)}`);
+    }
+  });
+
   // ---------------------------------------------------------------- the push
 
-  function showPush() {
-    const step = Number(part.epsilon.value), scores = logits(state.maps), before = answer(scores);
-    const random = root.querySelector("[name=live-direction]:checked").value === "random";
+  const push = latest(async () => {
+    const step = Number(part.epsilon.value), how = part.direction.value, random = how === "random";
+    const { picture, network } = state, size = side();
     part.epsilonText.textContent = step;
     part.epsilon.setAttribute("aria-valuetext", `${step} of 255`);
-    let pushed = state.picture, after = scores;
-    if (step) {
-      if (!random && !state.slope) state.slope = live.crossEntropySlope(network, state.maps, before.best);
-      const direction = random ? live.randomSigns(state.picture.values.length) : state.slope;
-      pushed = live.signStep(state.picture, direction, step / 255);
-      after = network.logits(pushed);
+    if (!step) {
+      paint(part.change, size, size, () => packed(128, 128, 128));
+      part.change.setAttribute("aria-label", "No change: mid grey");
+      if (part.back.dataset.of === "push") backToThePicture();
+      delete part.back.dataset.of;
+      say(part.pushedText, "Nothing is changed yet. After a push the mark on each bar is the probability before it.");
+      return;
     }
-    const change = pushed.values.map((v, i) => Math.min(1, Math.max(0, 0.5 + 10 * (v - state.picture.values[i]))));
-    showPicture(part.pushed, pushed);
-    showPicture(part.change, { values: change });
-    showScores(part.pushedScores, after, live.softmax(scores));
-    const now = answer(after);
-    const how = random ? "along random signs" : `against ${before.name}`;
-    part.pushed.setAttribute("aria-label", step ? `The picture, pushed by ${step} of 255` : "The picture, unchanged");
-    part.change.setAttribute("aria-label", step ? "Ten times the change, around mid grey" : "No change: mid grey");
-    say(part.pushedText, step
-      ? `Every value moved by at most ${step}/255 ${how}: the network says ${now.name}, ${percent(now.probability)}`
-        + (now.best === before.best ? ", as before." : `; it said ${before.name}, ${percent(before.probability)}.`)
-      : "Nothing is changed yet. The mark on each bar is the probability before the push.");
-  }
+    const before = answer(state.logits), job = ask("push", {
+      picture, label: before.best, random, epsilon: step / 255, steps: random ? 1 : Number(how),
+    }, ({ step: done, steps }) => Object.assign(part.pushing, { hidden: false, max: steps, value: done }));
+    state.pushing = job;
+    const found = await job.result;
+    part.pushing.hidden = true;
+    if (!found || picture !== state.picture || network !== state.network) return;
+    const pushed = found.picture, now = answer(found.logits);
+    showPicture(part.change, {
+      ...pushed, values: pushed.values.map((v, i) => Math.min(1, Math.max(0, 0.5 + 10 * (v - picture.values[i])))),
+    });
+    part.change.setAttribute("aria-label", "Ten times the change, around mid grey");
+    present(pushed, found.logits, `Pushed by ${step}/255`);
+    part.back.dataset.of = "push";
+    say(part.pushedText, `Every value moved by at most ${step}/255 ${random ? "along random signs" : `against ${before.name}`}`
+      + `: the network says ${verdict(found.logits)}`
+      + (now.best === before.best ? " As before." : ` It said ${before.name}, ${percent(before.probability)}.`));
+  });
 
   // ---------------------------------------------------------------- start
 
@@ -637,8 +871,7 @@
   }
 
   function build() {
-    ramps = { above: rampOf(bytes(live.facts.ramps.above)), signed: rampOf(bytes(live.facts.ramps.signed)) };
-    lastLayer = network.layers[network.layers.length - 1].name;
+    for (const name of ["above", "signed"]) ramps[name] = live.rampOf(bytes(live.facts.ramps[name]));
     const app = document.createElement("div");
     app.className = "live-app";
     app.innerHTML = MARKUP;
@@ -647,36 +880,44 @@
       for (const { name } of element.attributes) if (name.startsWith("data-")) part[camel(name.slice(5))] = element;
     }
     root.append(app);
-    const first = live.facts.scenes.findIndex(({ label }) => live.facts.classes[label] === "star");
-    const { label, pixels } = live.facts.scenes[first];
-    Object.assign(state, { picture: asPicture(bytes(pixels)), truth: label, scene: first });
-    state.maps = network.forward(state.picture);
-    buildScenes();
+    buildNetworks();
     buildBrush();
-    buildLayers();
-    part.upload.addEventListener("change", () => upload(part.upload.files[0]));
+    buildOwn();
+    buildMaps();
     part.walk.addEventListener("click", walk);
-    const showPushSoon = soon(showPush);
-    part.epsilon.addEventListener("input", showPushSoon);
-    root.querySelectorAll("[name=live-direction]").forEach(radio => radio.addEventListener("change", showPushSoon));
-    update();
-    root.classList.add("live-ready"); // hides the recorded version, except on paper
+    part.askSlope.addEventListener("click", showSlope);
+    part.rule.addEventListener("change", showSlope);
+    part.byHand.addEventListener("click", () => coverByHand(!state.byHand));
+    const pushAnew = () => {
+      if (state.pushing) state.pushing.cancel();
+      push();
+    };
+    part.epsilon.addEventListener("input", pushAnew);
+    part.direction.addEventListener("change", pushAnew);
+    if (live.lab) live.lab.build(part.lab, { state, facts, ask, present, answer, say, layerOf, take, remember });
   }
 
   async function start() {
     const note = document.createElement("p");
     note.className = "live-loading";
     note.setAttribute("role", "status");
-    note.innerHTML = `Loading the network, 6.6 MB <progress aria-label="loading the network"></progress>`;
+    note.innerHTML = `Loading the network, 4.9 MB <progress aria-label="loading the network"></progress>`;
     root.prepend(note);
     const bar = note.querySelector("progress");
     try {
-      network = await live.load((done, all) => Object.assign(bar, { max: all, value: done }));
+      if (!live.facts) await live.script("facts.js");
+      await load("coursenet", (done, all) => Object.assign(bar, { max: all, value: done }));
       build();
+      await choose("coursenet");
       note.remove();
+      root.classList.add("live-ready"); // hides the recorded version, except on paper
     } catch (error) {
-      note.textContent = `The network could not be loaded (${error.message}). The recorded version stands below.`;
-      throw error;
+      note.textContent = `The network could not be loaded (${error.message}). The recorded version stands below. `;
+      const again = document.createElement("button");
+      again.type = "button";
+      again.textContent = "Try again";
+      again.addEventListener("click", () => { note.remove(); start(); });
+      note.append(again);
     }
   }
 

@@ -1,4 +1,4 @@
-"""The live page: its network against PyTorch, and the page itself, driven in a browser."""
+"""The live page: its networks against PyTorch, and the page itself, driven in a browser."""
 
 import base64
 import io
@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from course_lib import adversarial, attribution, world
+from course_lib import adversarial, attribution, data, models, world
 from course_lib.taps import Taps, receptive_field
 from tools import live
 
-pytestmark = pytest.mark.slow  # a browser runs the network
+pytestmark = pytest.mark.slow  # a browser runs the networks
 LAYERS = [f"{kind}{i}" for i in range(1, 6) for kind in ("conv", "relu", "pool") if kind != "pool" or i in (1, 2, 5)]
 LAYERS += ["fc6", "relu6", "fc7", "relu7", "fc8"]
+BLOCKS = ["stem_relu", *(f"block{i}" for i in range(1, 17)), "head_relu", "pool", "fc"]
+PLAIN, SIMD = "plain loops", "WebAssembly"
 
 # ---------------------------------------------------------------- the arithmetic, against PyTorch
 
@@ -29,26 +31,42 @@ const text = values => {
     for (let i = 0; i < bytes.length; i += 4096) binary += String.fromCharCode(...bytes.subarray(i, i + 4096));
     return btoa(binary);
 };
-const picture = text => ({ values: floats(text), channels: 3, height: 96, width: 96 });
+const picture = (text, side) => ({ values: floats(text), channels: 3, height: side, width: side });
+const networks = {}, engines = { [live.loops.name]: live.loops, [live.engine.name]: live.engine };
+const open = async name => {
+    const facts = live.facts.networks[name], weights = live.weightsOf(facts, await live.weights(name, () => {}));
+    networks[name] = new live.Network(facts.layers, weights, facts.mean, facts.deviation);
+};
 """
 
 
-class InBrowser:
-    """What the page's scripts compute, in numpy."""
+def channels_last(x):
+    """(1, c, h, w) as the page's scripts hold it; a list as it is."""
+    return x[0].permute(1, 2, 0).flatten() if x.dim() == 4 else x.flatten()
 
-    def __init__(self, page):
-        self.page = page
+
+class InBrowser:
+    """What the page's scripts compute, as tensors."""
+
+    def __init__(self, page, network, engine=SIMD):
+        self.page, self.network, self.engine = page, network, engine
 
     def __call__(self, expression, x, **arguments):
-        """The value of a JavaScript expression of `picture`, `network` and the arguments."""
-        values = base64.b64encode(x.numpy().astype("<f4").tobytes()).decode()
+        """The value of a JavaScript expression of the picture `x`, `network` and the arguments."""
+        values = base64.b64encode(channels_last(x).numpy().astype("<f4").tobytes()).decode()
         names = ", ".join(arguments)
         return self.page.evaluate(
-            f"([pixels, {{ {names} }}]) => {{ const x = picture(pixels); return {expression}; }}", [values, arguments]
+            f"([pixels, side, name, engine, {{ {names} }}]) => {{ live.engine = engines[engine]; "
+            f"const network = networks[name], x = picture(pixels, side); return {expression}; }}",
+            [values, x.shape[-1], self.network, self.engine, arguments],
         )
 
     def array(self, expression, x, **arguments):
         return self.decoded(self(f"text({expression})", x, **arguments))
+
+    def image(self, expression, x, **arguments):
+        """An array as large as x, as (1, 3, h, w)."""
+        return self.array(expression, x, **arguments).view(*x.shape[2:], 3).permute(2, 0, 1)[None]
 
     @staticmethod
     def decoded(text):
@@ -63,23 +81,33 @@ def written(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def in_browser(browser, written):
-    """The network as the page loads it, on an empty page that was opened as a file."""
-    scripts = [f'<script src="static/live/{name}"></script>' for name in live.SCRIPTS if name != "page.js"]
+def empty_page(browser, written):
+    """The scripts on an empty page that was opened as a file, with the networks open."""
+    scripts = [f'<script src="static/live/{name}"></script>' for name in (*live.ENGINE, "load.js")]
     (written / "empty.html").write_text(f"<!doctype html>{''.join(scripts)}<script>{CODEC}</script>")
     page = browser.new_page()
     page.goto((written / "empty.html").as_uri())
-    page.evaluate("async () => { globalThis.network = await live.load(() => {}); }")
-    yield InBrowser(page)
+    page.evaluate("async () => { await live.script('facts.js'); await open('coursenet'); await open('lite0'); }")
+    yield page
     page.close()
+
+
+@pytest.fixture(scope="module", params=[SIMD, PLAIN])
+def in_browser(empty_page, request):
+    return InBrowser(empty_page, "coursenet", request.param)
+
+
+@pytest.fixture(scope="module", params=[SIMD, PLAIN])
+def lite0_in_browser(empty_page, request):
+    return InBrowser(empty_page, "lite0", request.param)
 
 
 @pytest.fixture(scope="module")
 def images(scenes):
-    """Four drawn scenes, noise, and the faint noise that leaves most units near their threshold."""
+    """Two drawn scenes, noise, and the faint noise that leaves most units near their threshold."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(1, 3, 96, 96, generator=generator)
-    return torch.cat([scenes.images[:4], noise, 0.5 + 0.01 * (noise - 0.5)])
+    return torch.cat([scenes.images[:2], noise, 0.5 + 0.01 * (noise - 0.5)])
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +116,38 @@ def exact(coursenet):
     return deepcopy(coursenet).double()
 
 
+@pytest.fixture(scope="module")
+def lite0():
+    return models.load("efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return torch.cat([data.photograph(name) for name in data.photographs()])
+
+
+@pytest.fixture(scope="module")
+def rounded(lite0):
+    """EfficientNet-Lite0 with the page's weights: each filter in 65535 steps, which PyTorch does by itself."""
+    net = deepcopy(lite0)
+    with torch.no_grad():
+        for weight in (p for p in net.parameters() if p.dim() > 1):
+            steps = weight.flatten(1).abs().amax(1).clamp(min=1e-30) / 32767
+            zero = torch.zeros_like(steps).int()
+            weight.copy_(torch.fake_quantize_per_channel_affine(weight, steps, zero, 0, -32767, 32767))
+    return net
+
+
 def deviation(found, true):
     """The largest error, relative to the largest of the true values."""
     assert found.shape == true.shape
     return float((found - true).abs().max() / true.abs().max())
 
 
-def test_the_weights_arrive_bit_for_bit(in_browser, coursenet, scenes):
-    everything = "[...network.layers].filter(l => l.outputs).flatMap(l => [...l.weights, ...l.bias])"
-    found = in_browser.array(everything, scenes.images[:1])
-    assert torch.equal(found, torch.cat([p.flatten() for p in coursenet.parameters()]))
+def test_the_weights_arrive_bit_for_bit(empty_page, coursenet, scenes):
+    everything = "[...network.layers].filter(l => l.weights).flatMap(l => [...l.weights, ...l.bias])"
+    found = InBrowser(empty_page, "coursenet").array(everything, scenes.images[:1])
+    assert torch.equal(found.sort().values, torch.cat([p.flatten() for p in coursenet.parameters()]).sort().values)
 
 
 def test_every_layer_is_pytorchs(in_browser, coursenet, images):
@@ -108,7 +158,47 @@ def test_every_layer_is_pytorchs(in_browser, coursenet, images):
         with torch.no_grad():
             true = Taps(coursenet, *LAYERS)(x)
         for name in LAYERS:
-            assert deviation(maps[name], true[name].flatten()) < 1e-4, name
+            assert deviation(maps[name], channels_last(true[name])) < 1e-4, name
+
+
+def test_every_layer_of_lite0_is_pytorchs(lite0_in_browser, rounded, photographs):
+    x = photographs[:1]
+    maps = lite0_in_browser(
+        "Object.entries(network.forward(x)).filter(([k]) => wanted.includes(k)).map(([k, m]) => [k, text(m.values)])",
+        x,
+        wanted=BLOCKS,
+    )
+    with torch.no_grad():
+        true = Taps(rounded, *BLOCKS)(x)
+    assert [name for name, _ in maps] == BLOCKS
+    for name, text in maps:
+        assert deviation(lite0_in_browser.decoded(text), channels_last(true[name])) < 1e-4, name
+
+
+def test_lite0s_logits_are_the_packages_to_a_hundredth(empty_page, lite0, photographs):
+    for x in photographs.split(1):
+        found = InBrowser(empty_page, "lite0").array("network.logits(x)", x)
+        with torch.no_grad():
+            true = lite0(x)[0]
+        assert (found - true).abs().max() < 0.01
+        assert found.topk(5).indices.tolist() == true.topk(5).indices.tolist()
+
+
+@pytest.mark.parametrize("rule", ["gradient", "guided", "deconvnet"])
+def test_lite0s_gradient_is_pytorchs(lite0_in_browser, rounded, photographs, rule):
+    x, label = photographs[1:2], 967
+    found = lite0_in_browser.image("live.logitSlope(network, x, label, rule)", x, label=label, rule=rule)
+    # In single precision some units lie on the other side of their threshold: a few pixels, not all.
+    true = attribution.gradient(rounded, x, label, rule=rule)
+    assert F.cosine_similarity(found.flatten(), true.flatten(), 0) > 0.9999
+    assert (found - true).abs().quantile(0.99) < 1e-3 * true.abs().max()
+
+
+@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+def test_the_rules_of_the_relu_are_the_packages(in_browser, exact, scenes, rule):
+    x, label = scenes.images[:1], int(scenes.labels[0])
+    found = in_browser.image("live.logitSlope(network, x, label, rule)", x, label=label, rule=rule)
+    assert deviation(found, attribution.gradient(exact, x.double(), label, rule=rule)) < 1e-4
 
 
 def gradient(net, x, label):
@@ -120,21 +210,21 @@ def gradient(net, x, label):
 def test_the_gradient_is_pytorchs(in_browser, exact, images):
     for x in images.split(1):
         for label in (0, 7):
-            found = in_browser.array("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
-            assert deviation(found, gradient(exact, x, label).flatten()) < 1e-4
+            found = in_browser.image("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
+            assert deviation(found, gradient(exact, x, label)) < 1e-4
 
 
 def test_the_gradient_is_right_where_the_network_is_sure(in_browser, exact, scenes):
     x, label = scenes.images[:1], int(scenes.labels[0])
     assert exact(x.double()).softmax(1)[0, label] > 0.999
-    found = in_browser.array("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
-    assert deviation(found, gradient(exact, x, label).flatten()) < 1e-4
+    found = in_browser.image("live.crossEntropySlope(network, network.forward(x), label)", x, label=label)
+    assert deviation(found, gradient(exact, x, label)) < 1e-4
 
 
 def test_a_push_is_a_fast_gradient_sign_step(in_browser, exact, scenes):
     x, label, epsilon = scenes.images[1:2], int(scenes.labels[1]), 6 / 255
     expression = "live.signStep(x, live.crossEntropySlope(network, network.forward(x), label), epsilon).values"
-    found = in_browser.array(expression, x, label=label, epsilon=epsilon).view_as(x)
+    found = in_browser.image(expression, x, label=label, epsilon=epsilon)
     true = adversarial.fgsm(exact, x.double(), label, epsilon, anyway=True)
     clear = gradient(exact, x, label).abs() > 1e-4 * gradient(exact, x, label).abs().max()
     assert clear.float().mean() > 0.9
@@ -150,7 +240,8 @@ def test_random_signs_are_fair_and_always_the_same(in_browser, scenes):
     assert torch.equal(in_browser.array("live.randomSigns(27648)", scenes.images[:1]), signs)
 
 
-def test_the_occlusion_map_is_that_of_chapter_5(in_browser, coursenet, scenes):
+def test_the_occlusion_map_is_that_of_chapter_5(empty_page, coursenet, scenes):
+    in_browser = InBrowser(empty_page, "coursenet")
     x, label = scenes.images[2:3], int(scenes.labels[2])
     steps = "const steps = [...live.occlusion(network, x, label)]"
     run = f"(() => {{ {steps}; return [text(live.spread(steps, x)), steps.map(s => [s.fall, s.winner])]; }})()"
@@ -180,10 +271,37 @@ def test_weights_that_do_not_fit_are_refused(in_browser, scenes):
     assert re.fullmatch(r"the layers take \d+ weights, got 7", message)
 
 
-def test_the_fields_and_layers_are_the_networks(in_browser, coursenet, scenes):
-    for layer in in_browser("live.facts.layers", scenes.images[:1]):
-        field = receptive_field(coursenet, layer["name"])
-        assert layer["field"] == {"size": field.size, "step": field.stride, "start": field.start}
+def test_the_fields_and_layers_are_the_networks(empty_page, coursenet, lite0):
+    for name, net in (("coursenet", coursenet), ("lite0", lite0)):
+        shown = [layer for layer in empty_page.evaluate(f"live.facts.networks.{name}.layers") if layer["shown"]]
+        assert [layer["name"] for layer in shown] == (
+            LAYERS if name == "coursenet" else ["stem", *BLOCKS[:17], "head", *BLOCKS[17:]]
+        )
+        for layer in shown[:: 1 if name == "coursenet" else 6]:
+            field = receptive_field(net, layer["name"])
+            assert layer["field"] == {"size": field.size, "step": field.stride, "start": field.start}
+
+
+def test_a_checksum_is_the_one_of_zip_files(empty_page):
+    assert empty_page.evaluate("live.checksum(new TextEncoder().encode('123456789'))") == 0xCBF43926  # the standard's
+
+
+def test_before_a_network_is_asked_for_the_page_is_light(written):
+    asked = re.compile(r"(coursenet|lite0)-\d+\.js|scenes\.js|photographs\.js")
+    files = [file for file in (written / "static" / "live").iterdir() if not asked.fullmatch(file.name)]
+    assert sum(file.stat().st_size for file in files) < 400_000
+
+
+def test_without_its_package_the_page_has_coursenet_alone(tmp_path, monkeypatch):
+    def missing(name):
+        raise models.MissingWeights("no weights")
+
+    load = models.load
+    monkeypatch.setattr(models, "load", lambda name: missing(name) if name == "efficientnet_lite0" else load(name))
+    live.write(tmp_path)
+    facts = (tmp_path / "static" / "live" / "facts.js").read_text()
+    assert '"coursenet"' in facts and '"lite0"' not in facts
+    assert not list(tmp_path.rglob("lite0-*")) and not list(tmp_path.rglob("photographs.js"))
 
 
 # ---------------------------------------------------------------- the page, driven
