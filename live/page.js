@@ -211,6 +211,7 @@
     Object.assign(state, { logits });
     showVerdict(logits);
     await showMaps();
+    live.lab.looked();
     push();
   });
 
@@ -308,7 +309,7 @@
     part.undo.disabled = true;
     buildScenes();
     buildLayers();
-    if (live.lab) live.lab.changed();
+    live.lab.changed();
     if (state.source) await takeSquare();
     else await takeScene(network === "coursenet" ? live.scenes.findIndex(({ label }) => facts().classes[label] === "star") : 0);
   }
@@ -866,24 +867,18 @@
 
   // ---------------------------------------------------------------- start
 
-  function camel(name) {
-    return name.replace(/-(.)/g, (_, letter) => letter.toUpperCase());
-  }
-
   function build() {
     for (const name of ["above", "signed"]) ramps[name] = live.rampOf(bytes(live.facts.ramps[name]));
     const app = document.createElement("div");
     app.className = "live-app";
     app.innerHTML = MARKUP;
-    part = {};
-    for (const element of app.querySelectorAll("*")) {
-      for (const { name } of element.attributes) if (name.startsWith("data-")) part[camel(name.slice(5))] = element;
-    }
+    part = live.parts(app);
     root.append(app);
     buildNetworks();
     buildBrush();
     buildOwn();
     buildMaps();
+    part.picture.setAttribute("aria-label", "The picture");
     part.walk.addEventListener("click", walk);
     part.askSlope.addEventListener("click", showSlope);
     part.rule.addEventListener("change", showSlope);
@@ -894,7 +889,10 @@
     };
     part.epsilon.addEventListener("input", pushAnew);
     part.direction.addEventListener("change", pushAnew);
-    if (live.lab) live.lab.build(part.lab, { state, facts, ask, present, answer, say, layerOf, take, remember });
+    live.lab.build(part.lab, {
+      state, facts, ask, present, answer, say, take, remember,
+      showOnStage: picture => showPicture(part.picture, picture), still: () => stillPictures.matches,
+    });
   }
 
   async function start() {

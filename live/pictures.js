@@ -8,6 +8,15 @@ globalThis.live = globalThis.live || {};
   const WORKING = 1024; // the longest side that a reader's photograph is kept at
   const LARGEST = 64e6; // pixels; more would fill a phone's memory
 
+  // The elements below one by their data attributes: data-map-text is parts.mapText.
+  function parts(root) {
+    const found = {};
+    for (const element of root.querySelectorAll("*")) {
+      for (const name of Object.keys(element.dataset)) found[name] = element;
+    }
+    return found;
+  }
+
   // ---------------------------------------------------------------- to a canvas
 
   // height x width pixels of three bytes, or of four of which the last does not count
@@ -175,7 +184,7 @@ globalThis.live = globalThis.live || {};
   }
 
   Object.assign(live, {
-    asPicture, packed, paint, showPicture, ramps, rampOf, colourOf, scaleOf, showLegend, number, percent, where,
+    parts, asPicture, packed, paint, showPicture, ramps, rampOf, colourOf, scaleOf, showLegend, number, percent, where,
     Unreadable, read, element, kept, squareOf, camera,
   });
 })();
