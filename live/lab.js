@@ -101,6 +101,7 @@ globalThis.live = globalThis.live || {};
 
   let page, part; // what page.js lends; name -> element
   let job = null, paused = false, result = null, energies = [];
+  let chosen = false; // whether the class or channel is the reader's choice
 
   const lastLayer = () => page.facts().layers.at(-1).name;
 
@@ -190,6 +191,7 @@ globalThis.live = globalThis.live || {};
   }
 
   function show() {
+    if (!page.state.logits) return; // not before the network has seen its first picture
     const now = settings(), wrong = trouble(now), output = now.layer === lastLayer();
     part.channelLabel.hidden = ["code", "away"].includes(now.loss);
     part.channelName.textContent = output ? "Class" : "Channel";
@@ -219,6 +221,8 @@ globalThis.live = globalThis.live || {};
   }
 
   function fillChannel(wanted = "") {
+    if (!page.state.logits) return;
+    chosen = false;
     const output = part.labLayer.value === lastLayer(), { classes } = page.facts();
     const { best } = page.answer(page.state.logits);
     // Towards the class it already has there is nowhere to go.
@@ -264,7 +268,7 @@ globalThis.live = globalThis.live || {};
 
   async function run() {
     stop();
-    const now = settings(), found = technique(now), { network } = page.state;
+    const now = settings(), found = technique(now);
     const what = found ? found.name[0].toUpperCase() + found.name.slice(1) : "The energy's picture";
     energies = [];
     result = null;
@@ -288,7 +292,7 @@ globalThis.live = globalThis.live || {};
       if (mine !== job || !done) return;
       if (now.steps) page.present(done.picture, done.logits, what);
       page.say(part.labText, now.steps ? `${what}: energy ${number(energies[0])} at the start, ${number(energies.at(-1))} after `
-        + `${now.steps} step${now.steps > 1 ? "s" : ""}.` : `${what} of ${network === "lite0" ? "EfficientNet-Lite0" : "CourseNet"}.`);
+        + `${now.steps} step${now.steps > 1 ? "s" : ""}.` : `The gradient of ${page.facts().name}, at the initial image.`);
     } catch (error) {
       page.say(part.labText, `It could not be computed: ${error.message}.`);
     }
@@ -352,18 +356,23 @@ globalThis.live = globalThis.live || {};
     part = live.parts(element);
     part.technique.append(new Option("choose a technique", ""), ...TECHNIQUES.map(({ name }) => new Option(name, name)));
     part.technique.addEventListener("change", () => choose(part.technique.value));
+    // The classes are those of the logits.
+    const ofClasses = () => ["away", "towards"].includes(part.loss.value);
     part.loss.addEventListener("change", () => {
-      if (["away", "towards"].includes(part.loss.value)) part.labLayer.value = lastLayer();
+      if (ofClasses()) part.labLayer.value = lastLayer();
       fillChannel();
     });
     part.labLayer.addEventListener("change", () => {
-      if (part.labLayer.value !== lastLayer() && ["away", "towards"].includes(part.loss.value)) part.loss.value = "raise";
+      if (part.labLayer.value !== lastLayer() && ofClasses()) part.loss.value = "raise";
       fillChannel();
     });
     for (const name of ["labLayer", "loss", "transform", "regulariser", "weight", "radius", "start", "steps", "guided"]) {
       part[name].addEventListener("change", show);
     }
-    part.channel.addEventListener("input", show);
+    part.channel.addEventListener("input", () => {
+      chosen = true;
+      show();
+    });
     part.run.addEventListener("click", run);
     part.stop.addEventListener("click", stop);
     part.pause.addEventListener("click", () => {
@@ -386,16 +395,18 @@ globalThis.live = globalThis.live || {};
     stop();
     result = null;
     fillLayers();
+    part.channel.value = "";
     part.gradientFigure.hidden = part.curveFigure.hidden = true;
     part.labText.textContent = "";
     buttons();
   }
 
-  // Another picture: its own class is the one in question, unless the reader has chosen.
+  // Another picture: its class is the one in question, unless the reader has chosen.
   function looked() {
     if (job) stop();
-    if (part.technique.value || !part.channel.value) choose(part.technique.value || "the saliency map");
-    else show();
+    if (!part.channel.value) choose(part.technique.value || "the saliency map");
+    if (!chosen) fillChannel(part.labLayer.value === lastLayer() ? "" : part.channel.value);
+    show();
   }
 
   live.lab = { build, changed, looked };

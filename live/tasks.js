@@ -41,10 +41,11 @@ globalThis.live = globalThis.live || {};
     *look({ network, picture }) {
       if (seen[network]) networks[network].forget(seen[network]);
       seen[network] = networks[network].forward(picture);
-      return seen[network][networks[network].last].values;
+      return seen[network][networks[network].last].values.slice(); // whose memory serves again
     },
     *map({ network, layer }) {
-      return seen[network][layer];
+      const map = seen[network][layer];
+      return { ...map, values: map.values.slice() };
     },
     *logits({ network, picture }) {
       return networks[network].logits(picture);
@@ -97,9 +98,10 @@ globalThis.live = globalThis.live || {};
       const state = { left: Infinity, cancelled: false, wake: () => {} };
       jobs.set(job, state);
       try {
+        await breath(); // whoever asked knows the job's number before it hears of it
         const steps = tasks[task](settings);
         for (;;) {
-          while (!state.left && !state.cancelled) await new Promise(resolve => { state.wake = resolve; });
+          while (state.left <= 0 && !state.cancelled) await new Promise(resolve => { state.wake = resolve; });
           if (state.cancelled) return send({ job, cancelled: true });
           const { value, done } = steps.next();
           if (done) return send({ job, result: value });
