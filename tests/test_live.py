@@ -263,6 +263,96 @@ def test_softmax_bears_large_logits(in_browser, scenes):
     assert np.allclose(found, torch.tensor([1000.0, 999, -1000]).softmax(0))
 
 
+# ---------------------------------------------------------------- one energy, against PyTorch's own optimiser
+
+
+def pytorchs(net, x, steps, layer, loss, variation=0.0):
+    """The image and the energies after steps of torch.optim.Adam, from x, kept in [0, 1]."""
+    image = x.clone().requires_grad_()
+    adam = torch.optim.Adam([image], lr=0.02)
+    energies = []
+    for step in range(steps + 1):
+        adam.zero_grad()
+        down, right = image.diff(dim=2).square().sum(), image.diff(dim=3).square().sum()
+        energy = loss(Taps(net, layer)(image)[layer]) + variation * (down + right) / image.numel()
+        energies.append(float(energy))
+        if step < steps:
+            energy.backward()
+            adam.step()
+            with torch.no_grad():
+                image.clamp_(0, 1)
+    return image.detach(), energies
+
+
+def minimised(in_browser, x, **settings):
+    """The energies of the page's loop and its last image."""
+    run = """(() => {
+        const states = [...live.minimise(network, { picture: x, start: "picture", transform: "none", ...settings })];
+        return [states.map(s => s.loss + s.penalty), text(states.at(-1).picture.values)];
+    })()"""
+    energies, last = in_browser(run, x, settings=settings)
+    return in_browser.decoded(last).view(*x.shape[2:], 3).permute(2, 0, 1)[None], energies
+
+
+@pytest.mark.parametrize("technique", ["ascent", "dream", "inversion"])
+def test_ten_steps_are_those_of_pytorchs_adam(in_browser, coursenet, scenes, technique):
+    x = scenes.images[:1]
+    menus, loss, variation = {
+        "ascent": ({"layer": "fc8", "loss": "raise", "channel": 3}, lambda z: -z[0, 3], 100),
+        "dream": ({"layer": "relu3", "loss": "raise", "channel": None}, lambda f: -f.square().mean() / 2, 0),
+        "inversion": ({"layer": "relu2", "loss": "code", "channel": None, "start": "grey"}, None, 10),
+    }[technique]
+    first = x
+    if loss is None:
+        with torch.no_grad():
+            code = Taps(coursenet, "relu2")(x)["relu2"]
+        first = torch.full_like(x, 0.5)
+
+        def loss(f):
+            return (f - code).square().sum() / code.square().sum()
+
+    found, energies = minimised(
+        in_browser, x, **menus, steps=10, regulariser="variation" if variation else "none", weight=variation
+    )
+    image, true = pytorchs(coursenet, first, 10, menus["layer"], loss, variation)
+    assert np.allclose(energies, true, rtol=2e-3, atol=1e-4)
+    assert energies[-1] < energies[0]
+    assert (found - image).abs().mean() < 2e-3  # Adam divides by the gradient, also where it is nearly nothing
+
+
+def test_ten_signed_steps_are_the_packages_pgd(in_browser, coursenet, scenes):
+    x, label, epsilon = scenes.images[1:2], int(scenes.labels[1]), 4 / 255
+    found, _ = minimised(
+        in_browser, x, layer="fc8", loss="away", label=label, regulariser="ball", epsilon=epsilon, steps=10
+    )
+    true = adversarial.pgd(coursenet, x, label, epsilon, steps=10, anyway=True)
+    assert (found - x).abs().max() < epsilon + 1e-6 and 0 <= found.min() and found.max() <= 1
+    with torch.no_grad():
+        both = F.cross_entropy(coursenet(torch.cat([found, true])), torch.tensor([label, label]), reduction="none")
+        clean = F.cross_entropy(coursenet(x), torch.tensor([label]))
+    assert both[0] > clean + 1
+    assert both[0] == pytest.approx(float(both[1]), rel=0.05)
+
+
+def test_jitter_moves_the_gradient_back(in_browser, scenes):
+    """A picture of one colour is the same wherever it is moved, so its smooth regulariser is all that there is."""
+    x = torch.full_like(scenes.images[:1], 0.4)
+    moved, still = (
+        in_browser.image(
+            "live.minimise(network, { picture: x, start: 'picture', steps: 0, regulariser: 'none', layer: 'conv1', "
+            "loss: 'raise', channel: 1, transform, seed: 3 }).next().value.gradient",
+            x,
+            transform=transform,
+        )
+        for transform in ("jitter", "none")
+    )
+    assert not torch.equal(moved, still)  # the border is elsewhere
+    assert torch.allclose(moved.sum((2, 3)), still.sum((2, 3)), rtol=1e-3)
+
+
+# ---------------------------------------------------------------- what the page is written from
+
+
 def test_weights_that_do_not_fit_are_refused(in_browser, scenes):
     made = "new live.Network(network.layers, new Float32Array(7), 0, 1)"
     message = in_browser(
@@ -323,17 +413,17 @@ class Driven:
     def part(self, name):
         return self.page.locator(f"#live [data-{name}]")
 
-    def scores(self, table="scores"):
+    def scores(self):
         """{class: (probability, logit)} as the page shows them."""
         rows = self.page.eval_on_selector_all(
-            f"#live [data-{table}] tbody tr", "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+            "#live [data-scores] tbody tr", "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
         )
         return {
             name: (float(p.removesuffix("\u00a0%")) / 100, float(z.replace("\u2212", "-"))) for name, _, p, z in rows
         }
 
-    def logits(self, table="scores"):
-        return [logit for _, logit in self.scores(table).values()]
+    def logits(self):
+        return [logit for _, logit in self.scores().values()]
 
     def choose(self, i):
         self.part("scenes").locator("button").nth(i).click()
@@ -343,8 +433,15 @@ class Driven:
         found.wait_for(timeout=120_000)
         return found.text_content()
 
+    def network(self, name):
+        self.page.locator(f"[name=live-network][value={name}]").check(force=True)
+
     def brush(self, colour):
-        self.page.get_by_role("radio", name=colour, exact=True).check(force=True)
+        """Take a brush; None puts it away."""
+        if self.part("tools").is_visible() != (colour is not None):
+            self.part("draw").click()
+        if colour:
+            self.page.get_by_role("radio", name=colour, exact=True).check(force=True)
 
     def drag(self):
         self.part("picture").scroll_into_view_if_needed()
@@ -394,6 +491,7 @@ def test_a_chosen_scene_has_pytorchs_scores(driven, shown):
     _, labels, logits = shown
     for i in (6, 10):  # one that is right, one that is wrong
         driven.choose(i)
+        driven.until(lambda i=i: np.allclose(driven.logits(), logits[i], atol=0.0501))
         driven.says(f"The network says {world.SHAPES[logits[i].argmax()]}")
         assert f"The truth: {world.SHAPES[labels[i]]}." in driven.part("status").text_content()
         scores = driven.scores()
@@ -407,7 +505,7 @@ def test_a_chosen_scene_has_pytorchs_scores(driven, shown):
 
 def test_without_a_brush_nothing_is_drawn(driven):
     driven.choose(0)
-    driven.brush("no brush")
+    driven.brush(None)
     before = driven.logits()
     driven.drag()
     driven.page.wait_for_timeout(300)
@@ -437,24 +535,33 @@ def test_the_brush_obeys_the_keyboard(driven):
 
 
 def test_a_filled_picture_is_what_pytorch_sees(driven, coursenet):
+    driven.choose(4)
     driven.brush("teal")
+    before = driven.logits()
     driven.part("fill").click()
+    driven.until(lambda: driven.logits() != before)
+    driven.brush(None)
     teal = (world.PALETTE[world.COLOURS.index("teal")] * 255).round() / 255
     with torch.no_grad():
         logits = coursenet(teal[None, :, None, None].expand(1, 3, 96, 96))[0]
     assert np.allclose(driven.logits(), logits, atol=0.0501)
 
 
-def upload(driven, pixels):
+def upload(driven, pixels, name="mine.png", **options):
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png")
-    driven.part("upload").set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+    Image.fromarray(pixels).save(buffer, name.rsplit(".")[-1].replace("jpg", "jpeg"), **options)
+    send(driven, name, buffer.getvalue())
+
+
+def send(driven, name, data):
+    driven.part("upload").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
 
 
 @pytest.mark.parametrize("form", ["as it is", "twice as large", "with margins"])
 def test_an_uploaded_picture_is_cut_and_shrunk_to_96_pixels(driven, shown, form):
     images, _, logits = shown
     driven.choose(0)
+    driven.says("says disc")
     before = driven.logits()
     pixels = (images[3] * 255).byte().permute(1, 2, 0).numpy()
     if form == "twice as large":
@@ -464,25 +571,84 @@ def test_an_uploaded_picture_is_cut_and_shrunk_to_96_pixels(driven, shown, form)
     upload(driven, pixels)
     driven.until(lambda: driven.logits() != before)
     assert np.allclose(driven.logits(), logits[3], atol=0.0501)
+    driven.says("has no word for anything else")
 
 
-def test_a_file_that_is_no_picture_is_named_and_changes_nothing(driven):
+def test_a_square_is_chosen_by_hand(driven, shown):
+    images, _, logits = shown
+    pixels = np.concatenate([(images[i] * 255).byte().permute(1, 2, 0).numpy() for i in (3, 6)], axis=1)
+    upload(driven, pixels)
+    driven.part("frame").focus()
+    for i, key in ((3, "ArrowLeft"), (6, "ArrowRight")):
+        for _ in range(20):
+            driven.page.keyboard.press(key)
+        driven.until(lambda i=i: np.allclose(driven.logits(), logits[i], atol=0.0501))
+    driven.part("crop-size").fill("50")
+    assert "48 pixels a side" in driven.part("frame").get_attribute("aria-label")
+
+
+def test_a_turned_photograph_stands_upright(driven, coursenet, shown):
+    images, _, logits = shown
+    lying = images[6].rot90(1, (1, 2))
+    with torch.no_grad():
+        turned = coursenet(lying[None])[0]
+    assert (turned - logits[6]).abs().max() > 3
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
+    pixels = (lying * 255).byte().permute(1, 2, 0).numpy()
+    upload(driven, np.ascontiguousarray(pixels), "turned.jpg", exif=exif, quality=100, subsampling=0)
+    driven.until(lambda: np.allclose(driven.logits(), logits[6], atol=1))
+
+
+BAD = {
+    "notes.jpg": (b"no picture", "notes.jpg is not a picture that this browser can read"),
+    "cut.png": (None, "cut.png is not a picture that this browser can read"),
+    "huge.png": (None, "huge.png has 10000 × 10000 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_cannot_be_taken_is_named_and_changes_nothing(driven, name):
     driven.choose(1)
     driven.says("says square")
     before = driven.logits()
-    driven.part("upload").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
-    driven.says("notes.txt is not a picture")
+    content, words = BAD[name]
+    if content is None:
+        buffer = io.BytesIO()
+        Image.new("1", (10_000, 10_000) if name == "huge.png" else (50, 50)).save(buffer, "png")
+        content = buffer.getvalue() if name == "huge.png" else buffer.getvalue()[:40]
+    send(driven, name, content)
+    driven.says(words)
     assert driven.logits() == before
+
+
+def test_of_a_moving_picture_the_first_frame_is_taken_and_a_black_one_is_a_picture(driven, coursenet, shown):
+    frames = [Image.fromarray(np.full((96, 96, 3), level, np.uint8)) for level in (0, 255)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "gif", save_all=True, append_images=frames[1:])
+    driven.choose(1)
+    send(driven, "moving.gif", buffer.getvalue())
+    with torch.no_grad():
+        black = coursenet(torch.zeros(1, 3, 96, 96))[0]
+    driven.until(lambda: np.allclose(driven.logits(), black, atol=0.0501))
+
+
+def test_without_a_camera_the_page_says_so(driven):
+    driven.part("camera").click()
+    driven.says("camera")
+    assert driven.part("viewfinder").is_hidden()
 
 
 def test_every_layer_shows_its_maps(driven, coursenet, shown):
     driven.choose(3)
+    driven.says("says star")
     with torch.no_grad():
         maps = Taps(coursenet, *LAYERS)(shown[0][3:4])
     buttons = driven.part("grid").get_by_role("radio")
     for layer in LAYERS:
         driven.part("layer").select_option(layer)
         found = maps[layer][0]
+        driven.until(lambda layer=layer: layer == driven.part("grid").get_attribute("aria-label").split()[-1])
         assert buttons.count() == len(found)
         strongest = int(found.reshape(len(found), -1).amax(1).argmax())
         assert buttons.nth(strongest).get_attribute("aria-checked") == "true"
@@ -492,6 +658,7 @@ def test_every_layer_shows_its_maps(driven, coursenet, shown):
 
 def test_a_map_is_chosen_by_a_click_or_by_arrows(driven):
     driven.part("layer").select_option("relu2")
+    driven.says("relu2, channel", "map-text")
     buttons = driven.part("grid").get_by_role("radio")
     before = driven.part("large").evaluate("canvas => canvas.toDataURL()")
     buttons.nth(20).click()
@@ -507,24 +674,29 @@ def test_a_map_is_chosen_by_a_click_or_by_arrows(driven):
 def test_the_slider_fools_the_network_as_fgsm_does(driven, coursenet, shown):
     images, _, logits = shown
     driven.choose(3)
+    driven.says("says star")
     driven.part("epsilon").fill("4")
     driven.says("Every value moved by at most 4/255", "pushed-text")
     with torch.no_grad():
         pushed = coursenet(adversarial.fgsm(coursenet, images[3:4], 3, 4 / 255))[0]
     assert f"says {world.SHAPES[pushed.argmax()]}" in driven.part("pushed-text").text_content()
-    assert "it said star" in driven.part("pushed-text").text_content()
+    assert "It said star" in driven.part("pushed-text").text_content()
+    driven.says("Pushed by 4/255")  # on the stage, which stays in sight
     # The package's gradient is in single precision, which turns some signs where the network is as sure as here.
-    assert np.allclose(driven.logits("pushed-scores"), pushed, atol=0.3)
-    driven.page.get_by_role("radio", name="along random signs").check()
+    assert np.allclose(driven.logits(), pushed, atol=0.3)
+    driven.part("direction").select_option("10")
+    driven.until(lambda: driven.logits()[3] < float(pushed[3]) - 1)  # ten steps go further than one
+    driven.part("direction").select_option("random")
     driven.says("along random signs: the network says star", "pushed-text")
-    assert np.allclose(driven.logits("pushed-scores"), logits[3], atol=2)
+    assert np.allclose(driven.logits(), logits[3], atol=2)
     driven.part("epsilon").fill("0")
     driven.says("Nothing is changed yet", "pushed-text")
-    assert driven.logits("pushed-scores") == driven.logits()
+    driven.until(lambda: np.allclose(driven.logits(), logits[3], atol=0.0501))
 
 
 def test_the_patch_walks_and_can_be_stopped(driven, coursenet, shown):
     driven.choose(9)
+    driven.says("says drop")
     driven.part("walk").click()
     assert driven.part("walk").text_content() == "Stop"
     driven.until(lambda: (driven.part("walked").get_attribute("value") or "0") != "0")
@@ -537,7 +709,108 @@ def test_the_patch_walks_and_can_be_stopped(driven, coursenet, shown):
         assert f"by {float(shown[2][9, 9] - grid.min()):.1f}," in text
         assert "At 10 of 121 positions" in text
         driven.choose(8)
-        assert driven.part("heat-text").text_content() == ""
+        driven.until(lambda: driven.part("heat-text").text_content() == "")
+
+
+def test_the_patch_is_led_by_hand(driven, coursenet, shown):
+    driven.choose(9)
+    driven.says("says drop")
+    driven.part("by-hand").click()
+    driven.part("picture").focus()
+    driven.page.keyboard.press("ArrowDown")
+    driven.says("Covered")
+    covered = shown[0][9:10].clone()
+    covered[:, :, 46:62, 40:56] = 0.5  # 16 pixels around the middle, moved by 6
+    with torch.no_grad():
+        true = coursenet(covered)[0]
+    driven.until(lambda: np.allclose(driven.logits(), true, atol=0.0501))
+    driven.part("by-hand").click()
+    driven.until(lambda: np.allclose(driven.logits(), shown[2][9], atol=0.0501))
+
+
+TECHNIQUES = (
+    "the saliency map",
+    "guided backpropagation",
+    "the fast gradient sign method",
+    "projected gradient descent",
+    "a targeted attack",
+    "a fooling image",
+    "gradient ascent on a class",
+    "gradient ascent on a channel",
+    "DeepDream",
+    "inversion",
+)
+
+
+def test_every_technique_is_named_when_its_menus_are_set(driven):
+    driven.choose(3)
+    driven.says("says star")
+    names = driven.part("technique").locator("option").all_text_contents()[1:]
+    assert tuple(names) == TECHNIQUES
+    formulas = set()
+    for name in TECHNIQUES:
+        driven.part("technique").select_option(name)
+        driven.says(f"This is {name}", "name")
+        formulas.add(driven.part("formula").text_content())
+        page = driven.part("name").locator("a").get_attribute("href")
+        assert re.fullmatch(r"0[5-9]_\w+\.html", page)
+    assert len(formulas) == len(TECHNIQUES)
+
+
+def test_a_technique_is_hit_upon_by_the_menus(driven):
+    driven.part("technique").select_option("the saliency map")
+    driven.part("loss").select_option("away")
+    driven.part("regulariser").select_option("ball")
+    driven.part("steps").select_option("1")
+    driven.says("This is the fast gradient sign method", "name")
+    driven.part("steps").select_option("10")
+    driven.says("This is projected gradient descent", "name")
+
+
+def test_the_energy_runs_pauses_steps_and_ends(driven):
+    driven.choose(3)
+    driven.says("says star")
+    driven.part("technique").select_option("gradient ascent on a class")
+    driven.part("steps").select_option("200")
+    driven.part("run").click()
+    driven.part("pause").click()
+    step = re.compile(r"at step (\d+) of 200")
+    driven.says("at step", "curve-text")
+    driven.page.wait_for_timeout(1000)
+    before = int(step.search(driven.part("curve-text").text_content())[1])
+    driven.part("one").click()
+    driven.until(lambda: int(step.search(driven.part("curve-text").text_content())[1]) == before + 1)
+    driven.part("stop").click()
+    assert driven.part("pause").is_disabled()
+    driven.part("steps").select_option("10")
+    driven.part("run").click()
+    text = driven.says("after 10 steps", "lab-text").replace("\u2212", "-")
+    first, last = (float(x) for x in re.search(r"energy (-?[\d.]+) at the start, (-?[\d.]+) after", text).groups())
+    assert last < first
+    with driven.page.expect_download() as download:
+        driven.part("save").click()
+    assert Image.open(download.value.path()).size == (96, 96)
+
+
+def test_menus_that_do_not_go_together_are_said(driven):
+    driven.part("technique").select_option("the saliency map")
+    driven.part("channel").fill("unicorn")
+    driven.says("There is no class “unicorn”", "formula")
+    assert driven.part("run").is_disabled()
+    driven.part("channel").fill("ring")
+    assert driven.part("run").is_enabled()
+    driven.part("loss").select_option("code")
+    driven.says("This picture has its own code already", "formula")
+
+
+def test_nothing_to_touch_is_below_44_pixels(driven):
+    driven.brush("black")
+    small = driven.page.evaluate("""() => [...document.querySelectorAll(
+        ".live-app :is(button, select, input:not([type=checkbox], .live-choice *, .live-swatches *), .live-choice label, "
+        + ".live-swatches label)")].map(e => [e.outerHTML.slice(0, 60), e.getBoundingClientRect()])
+        .filter(([, box]) => box.width && (box.height < 43.5 || box.width < 43.5)).map(([name]) => name)""")
+    driven.brush(None)
+    assert small == []
 
 
 def test_everything_has_a_name_for_those_who_listen(driven):
@@ -563,6 +836,10 @@ def test_nothing_sticks_out_of_a_phone(driven):
     driven.page.set_viewport_size({"width": 360, "height": 740})
     driven.page.wait_for_timeout(200)
     assert driven.page.evaluate("document.documentElement.scrollWidth") <= 360
+    driven.part("run").scroll_into_view_if_needed()  # far below, and still in sight:
+    for name in ("picture", "status"):
+        box = driven.part(name).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 740
     driven.page.set_viewport_size({"width": 1280, "height": 900})
 
 
@@ -601,20 +878,104 @@ def test_the_recorded_pushes_are_what_the_network_says(written, coursenet, shown
 def test_the_patch_does_not_jump_about_for_those_who_want_no_motion(browser, html):
     context = browser.new_context(reduced_motion="reduce")
     driven = Driven(context.new_page(), html.as_uri())
-    before = driven.part("covered").evaluate("canvas => canvas.toDataURL()")
+    driven.says("says star")
+    before = driven.part("picture").evaluate("canvas => canvas.toDataURL()")
     driven.part("walk").click()
     driven.until(lambda: int(driven.part("walked").get_attribute("value") or 0) >= 3)
-    assert driven.part("covered").evaluate("canvas => canvas.toDataURL()") == before
+    assert driven.part("picture").evaluate("canvas => canvas.toDataURL()") == before
     context.close()
 
 
-def test_a_missing_part_is_named_and_the_recorded_version_stays(browser, html):
+# ---------------------------------------------------------------- the second network
+
+
+@pytest.fixture(scope="module")
+def with_lite0(browser, html):
+    """The page with EfficientNet-Lite0 at work on the first photograph."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, reduced_motion="reduce", has_touch=True)
+    driven = Driven(context.new_page(), html.as_uri())
+    driven.network("lite0")
+    driven.says("cat")
+    yield driven
+    context.close()
+
+
+def test_a_photograph_has_pytorchs_five_classes(with_lite0, lite0):
+    x = data.photograph("coffee")
+    pixels = (x[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    upload(with_lite0, pixels)
+    with_lite0.says("says espresso")
+    with torch.no_grad():
+        logits = lite0(x)[0]
+    best = logits.topk(5)
+    scores = with_lite0.scores()
+    assert list(scores) == [lite0.classes[k] for k in best.indices]
+    assert np.allclose([logit for _, logit in scores.values()], best.values, atol=0.0601)
+    assert np.allclose([p for p, _ in scores.values()], logits.softmax(0)[best.indices], atol=0.003)
+
+
+def test_a_weak_answer_is_called_one(with_lite0):
+    upload(with_lite0, np.full((224, 224, 3), 127, np.uint8))
+    with_lite0.says("none of its 1000 classes with any certainty; the best is")
+
+
+def test_a_photograph_is_fooled_by_touch(with_lite0):
+    with_lite0.choose(1)
+    with_lite0.says("says espresso")
+    with_lite0.part("technique").select_option("the fast gradient sign method")
+    with_lite0.part("run").tap()
+    with_lite0.says("after 1 step", "lab-text")
+    assert "espresso" not in with_lite0.says("The fast gradient sign method:")
+
+
+def test_the_way_back_to_the_drawn_scenes(with_lite0):
+    with_lite0.network("coursenet")
+    with_lite0.says("says star")
+    assert len(with_lite0.scores()) == 10
+
+
+# ---------------------------------------------------------------- when something is missing
+
+
+def test_a_missing_part_is_named_and_the_recorded_version_stays_until_it_comes(browser, html):
     page = browser.new_page()
-    page.route("**/weights-3.js", lambda route: route.abort())
+    page.route("**/coursenet-3.js*", lambda route: route.abort())
     page.goto((html / "live.html").as_uri())
-    page.get_by_text("The network could not be loaded (weights-3.js is missing)").wait_for()
+    page.get_by_text("The network could not be loaded (coursenet-3.js").wait_for()
     assert page.locator(".live-recorded").is_visible()
+    page.unroute("**/coursenet-3.js*")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector(".live-ready", timeout=120_000)
     page.close()
+
+
+def test_weights_that_are_cut_off_are_asked_for_again(browser, html):
+    text = (html / "_static" / "live" / "coursenet-2.js").read_text()
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.url)
+        cut = text[: len(text) // 2] + '");' if len(asked) == 1 else text
+        route.fulfill(body=cut, content_type="text/javascript")
+
+    page = browser.new_page()
+    page.route("**/coursenet-2.js*", answer)
+    page.goto((html / "live.html").as_uri())
+    page.wait_for_selector(".live-ready", timeout=120_000)
+    assert len(asked) == 2 and "again=" in asked[1]
+    page.close()
+
+
+def test_without_workers_the_page_does_the_work_itself(browser, html):
+    context = browser.new_context()
+    context.add_init_script("delete globalThis.Worker; delete globalThis.WebAssembly;")
+    driven = Driven(context.new_page(), html.as_uri())
+    driven.says("The network says star")
+    assert driven.page.evaluate("[live.inWorker, live.engine.name]") == [False, PLAIN]
+    driven.part("technique").select_option("the fast gradient sign method")
+    driven.part("run").click()
+    driven.says("after 1 step", "lab-text")
+    context.close()
 
 
 def test_only_this_page_loads_the_network(html):
