@@ -1,3 +1,4 @@
+import inspect
 import math
 from functools import partial
 
@@ -392,6 +393,81 @@ def test_fourier_starts_from_lucids_noise_and_decays_by_one():
     assert torch.equal(images.Fourier(8, 8)(), images.Fourier(8, 8, decay=1.0, seed=0)())
 
 
+# ---------------------------------------------------------------- Phase, against numpy's Fourier transforms
+
+
+@pytest.mark.parametrize("height, width", [(8, 12), (9, 7), (6, 5), (1, 4)])
+def test_no_phase_changes_the_magnitudes(height, width, generator):
+    y = torch.randn(3, height, width, generator=generator).double()
+    magnitude = torch.from_numpy(np.abs(np.fft.rfft2(y.numpy())))
+    image = images.Phase(height, width, n=2, magnitude=magnitude).double()
+    for _ in range(2):
+        found = np.abs(np.fft.rfft2(image.channels().detach().numpy()))
+        assert np.allclose(found, magnitude, atol=1e-5)
+        with torch.no_grad():
+            image.phase.normal_(generator=generator)
+
+
+def test_an_image_of_phases_is_the_sum_of_waves(generator):
+    """The full spectrum, its mirror half written out, through numpy's inverse transform: a real image, and that one."""
+    image = images.Phase(6, 9, seed=3).double()
+    half = image.magnitude.numpy() * np.exp(1j * image.phase.detach()[0].numpy())
+    full = np.zeros((3, 6, 9), complex)
+    for i in range(6):
+        for j in range(1, 5):
+            full[:, i, j], full[:, -i, -j] = half[:, i, j], half[:, i, j].conj()
+        turn = image.phase.detach()[0, :, i, 0] - image.phase.detach()[0, :, -i, 0]
+        full[:, i, 0] = image.magnitude[:, i, 0].numpy() * np.exp(1j * turn.numpy())
+    channels = np.fft.ifft2(full)
+    assert np.abs(channels.imag).max() < 1e-12
+    colours = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])  # Lucid's
+    mixed = np.tensordot(colours, channels.real, 1)
+    assert np.allclose(image().detach()[0], 1 / (1 + np.exp(-4 * mixed)), atol=1e-6)
+
+
+def test_the_gradient_of_phases_is_right():
+    image = images.Phase(3, 4, n=2).double()
+    phase = image.phase.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: torch.func.functional_call(image, {"phase": p}, ()), phase)
+
+
+def test_the_law_has_variance_1_and_falls_as_it_says():
+    law = images.magnitudes(16, 24, 1.5).double()
+    assert float(law[0, 0]) == 0
+    assert float(law[0, 2] / law[0, 8]) == pytest.approx(4**1.5, rel=1e-5)
+    assert float(law[4, 0] / law[8, 0]) == pytest.approx(2**1.5, rel=1e-5)
+    channels = images.Phase(16, 24, decay=1.5).channels()
+    assert torch.allclose(channels.var((2, 3), unbiased=False), torch.ones(1, 3), atol=1e-5)
+
+
+def test_the_law_is_that_of_photographs():
+    """The exponent that fits the brightness of each of the six, from 2 cycles an image to half of the highest."""
+    frequency = (torch.fft.fftfreq(224)[:, None] ** 2 + torch.fft.rfftfreq(224) ** 2).sqrt()
+    seen = (frequency >= 2 / 224) & (frequency <= 0.25)
+    exponents = []
+    for name in data.photographs():
+        strength = np.abs(np.fft.rfft2(data.photograph(name, 224).mean(1)[0].numpy()))[seen]
+        exponents.append(-np.polyfit(np.log(frequency[seen].numpy()), np.log(strength), 1)[0])
+    assert 1 < min(exponents) and max(exponents) < 1.6
+    assert abs(np.mean(exponents) - inspect.signature(images.Phase).parameters["decay"].default) < 0.15
+
+
+def test_phases_are_drawn_from_their_seed_and_contrast_follows_the_magnitude():
+    a, b, c = (images.Phase(32, 48, n=2, seed=seed)().detach() for seed in (0, 0, 1))
+    assert a.shape == (2, 3, 32, 48) and torch.equal(a, b) and not torch.equal(a, c) and not torch.equal(a[0], a[1])
+    half = images.Phase(32, 48, magnitude=0.5 * images.magnitudes(32, 48).expand(3, -1, -1))
+    whole = images.Phase(32, 48)
+    assert torch.allclose(half.channels(), 0.5 * whole.channels())
+
+
+def test_magnitudes_stay_while_an_image_is_sought():
+    image, target = images.Phase(16, 16), images.Phase(16, 16, seed=1)()[:1].detach()
+    before = torch.fft.rfft2(image.channels().detach()).abs()
+    far = float((image().detach() - target).abs().mean())
+    assert fit(image, target, 300, 0.1) < 0.2 * far
+    assert torch.allclose(torch.fft.rfft2(image.channels().detach()).abs(), before, atol=1e-3)
+
+
 # ---------------------------------------------------------------- sizes and radii
 
 
@@ -407,6 +483,13 @@ def test_fourier_starts_from_lucids_noise_and_decays_by_one():
         (lambda: images.Fourier(4, 4, n=True), TypeError, "n is a whole number, got True"),
         (lambda: images.Fourier(4, 4, decay="1"), TypeError, "decay is a number, got '1'"),
         (lambda: images.Fourier(4, 4, decay=math.inf), ValueError, "decay must be finite, got inf"),
+        (lambda: images.Phase(4, 0), ValueError, "width must be at least 1, got 0"),
+        (lambda: images.Phase(4, 4, decay=math.nan), ValueError, "decay must be finite, got nan"),
+        (lambda: images.Phase(4, 4, magnitude=1.0), TypeError, "a magnitude is a floating tensor, got float"),
+        (lambda: images.Phase(4, 4, magnitude=torch.ones(3, 4, 3, dtype=int)), TypeError, "tensor, got torch.int64"),
+        (lambda: images.Phase(4, 4, magnitude=-torch.ones(3, 4, 3)), ValueError, "finite and at least 0"),
+        (lambda: images.Phase(4, 4, magnitude=torch.ones(3, 4, 4)), ValueError, r"shape \(3, 4, 3\), got \(3, 4, 4\)"),
+        (lambda: images.magnitudes(0, 4), ValueError, "height must be at least 1, got 0"),
         (lambda: images.grey(4, -4), ValueError, "width must be at least 1, got -4"),
         (lambda: images.grey(4, 4, n="2"), TypeError, "n is a whole number, got '2'"),
         (lambda: images.Centred(images.grey(4, 4), sigma=math.nan), ValueError, "sigma must be above 0, got nan"),
@@ -476,6 +559,7 @@ UNKNOWNS = {
     "pixels": lambda start: images.Pixels(start, radius=0.3),
     "unbounded": images.Unbounded,
     "fourier": lambda start: images.Fourier(2, 2),
+    "phase": lambda start: images.Phase(2, 2),
     "centred": images.Centred,
     "latent": lambda start: images.Latent(PAINTER, start.flatten(1)[:, :4], low=start.new_zeros(4), high=1.0),
 }

@@ -6,13 +6,25 @@ A transform takes an image and a torch.Generator and gives an image of the same 
 
 from course_lib.images.priors import Prior, blur, bounded_range, clip_small_contribution, clip_small_norm
 from course_lib.images.transforms import Transform, compose, jitter, rotate, scale
-from course_lib.images.unknowns import Centred, Fourier, Image, Latent, Pixels, Unbounded, grey, resize
+from course_lib.images.unknowns import (
+    Centred,
+    Fourier,
+    Image,
+    Latent,
+    Phase,
+    Pixels,
+    Unbounded,
+    grey,
+    magnitudes,
+    resize,
+)
 
 __all__ = [
     "Centred",
     "Fourier",
     "Image",
     "Latent",
+    "Phase",
     "Pixels",
     "Prior",
     "Transform",
@@ -24,6 +36,7 @@ __all__ = [
     "compose",
     "grey",
     "jitter",
+    "magnitudes",
     "resize",
     "rotate",
     "scale",

@@ -214,6 +214,132 @@ class Fourier(Image):
         return torch.einsum("rc,nchw->nrhw", self.get_buffer("colours"), channels)
 
 
+class Phase(Image):
+    """An image whose Fourier phases are sought, while the magnitudes stay those of photographs.
+
+    ``x = sigmoid( 4 C irfft2( m e^(ip) ) )``, m the magnitudes, p the phases. In photographs m falls as a power of the
+    frequency, ``m = a / f^decay``, and 0 at f = 0; a gives each of the three channels variance 1. C C^T is the
+    covariance of the colours of photographs, so the image has their contrast and their colours. Around mid grey
+    ``sigmoid(4 z)`` is ``1/2 + z``.
+
+    No step can add contrast or fine grain. It can only bring waves together where they make an edge, or apart. The
+    initial phases are random. Periodic: the left border meets the right.
+
+    Args:
+        height: In pixels, at least 1.
+        width: In pixels, at least 1.
+        n: Number of images, at least 1.
+        magnitude: m instead of that law, floating, finite and at least 0: ``torch.fft.rfft2(y).abs()`` of three
+            channels y, (3, height, width // 2 + 1), or of each image, with a leading n. `magnitudes` gives the default.
+        decay: Exponent of the law: larger values make smoother images. 1 is that of sharp photographs.
+        seed: Of the phases.
+
+    Attributes:
+        phase: The parameter p, (n, 3, height, width // 2 + 1), in radians. In the first column, and in the last of an
+            even width, each coefficient has a mirror image, and what counts is the difference of their phases.
+        size: (height, width).
+        COLOURS: C, Lucid's square root of the covariance of ImageNet's colours.
+
+    Raises:
+        TypeError: Sizes that are no whole numbers, a decay that is no number, or a magnitude that is no floating
+            tensor.
+        ValueError: Sizes below 1, a decay that is not finite, and a magnitude of another shape, not finite or below 0.
+
+    Source: Fel 2023 (MACO). Deviation: he takes the mean magnitudes of ImageNet's photographs, here they follow the
+    law, which holds at any size; his mean colour and his noise in each step are left out.
+
+    Example:
+        >>> image = Phase(48, 64, n=2)
+        >>> image().shape, round(image().mean().item(), 1)
+        (torch.Size([2, 3, 48, 64]), 0.5)
+    """
+
+    COLOURS = Fourier.COLOURS
+
+    @_outside_inference_mode
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        n: int = 1,
+        magnitude: Tensor | None = None,
+        *,
+        decay: float = 1.3,
+        seed: int = 0,
+    ):
+        super().__init__()
+        height, width, n = count(height, "height"), count(width, "width"), count(n, "n")
+        generator = torch.Generator().manual_seed(seed)
+        self.phase = nn.Parameter(2 * torch.pi * torch.rand(n, 3, height, width // 2 + 1, generator=generator))
+        given = magnitudes(height, width, decay).expand(3, -1, -1) if magnitude is None else _magnitude(magnitude)
+        fits = tuple(given.shape) in (tuple(self.phase.shape), tuple(self.phase.shape[1:]))
+        require(fits, f"magnitudes have shape {tuple(self.phase.shape[1:])}, got {tuple(given.shape)}")
+        self.register_buffer("magnitude", given.clone())
+        self.register_buffer("colours", self.COLOURS.clone())
+        self.size = height, width
+
+    def forward(self) -> Tensor:
+        """The image."""
+        return (4 * torch.einsum("rc,nchw->nrhw", self.get_buffer("colours"), self.channels())).sigmoid()
+
+    def channels(self) -> Tensor:
+        """The three channels before the colours: real numbers whose magnitudes are the given ones.
+
+        Returns:
+            (n, 3, height, width), in the mean 0.
+        """
+        first, inner = _mirrored(self.phase[..., :1]), self.phase[..., 1:]
+        if self.size[1] % 2 == 0:
+            inner = torch.cat([inner[..., :-1], _mirrored(inner[..., -1:])], -1)
+        phase = torch.cat([first, inner], -1)
+        return torch.fft.irfft2(torch.polar(self.get_buffer("magnitude").expand_as(phase), phase), s=self.size)
+
+
+def _mirrored(column: Tensor) -> Tensor:
+    """Phases (n, 3, h, 1) of real numbers: opposite frequencies have opposite ones."""
+    return column - column.flip(2).roll(1, 2)
+
+
+def _magnitude(given: Tensor) -> Tensor:
+    if not isinstance(given, Tensor) or not given.is_floating_point():
+        raise TypeError(f"a magnitude is a floating tensor, got {getattr(given, 'dtype', type(given).__name__)}")
+    require(bool(given.isfinite().all()) and bool((given >= 0).all()), "magnitudes are finite and at least 0")
+    return given.detach()
+
+
+def magnitudes(height: int, width: int, decay: float = 1.3) -> Tensor:
+    """Magnitudes that fall as those of photographs: ``m = a / f^decay``, f the frequency in cycles a pixel.
+
+    Args:
+        height: In pixels, at least 1.
+        width: In pixels, at least 1.
+        decay: The exponent.
+
+    Returns:
+        (height, width // 2 + 1), of real numbers (height, width) with mean 0 and variance 1, as `torch.fft.rfft2` gives
+        them.
+
+    Raises:
+        TypeError: Sizes that are no whole numbers, or a decay that is no number.
+        ValueError: Sizes below 1, or a decay that is not finite.
+
+    Source: Field 1987, who found the exponent near 1 in photographs.
+
+    Example:
+        >>> magnitudes(4, 4).shape
+        torch.Size([4, 3])
+    """
+    height, width, decay = count(height, "height"), count(width, "width"), number(decay, "decay")
+    frequency = (torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(width) ** 2).sqrt()
+    law = torch.where(frequency > 0, frequency.clamp(min=1 / max(height, width)) ** -decay, 0.0)
+    twice = torch.full((width // 2 + 1,), 2.0)  # each inner column stands for its mirror image too
+    twice[0] = 1
+    if width % 2 == 0:
+        twice[-1] = 1
+    variance = (twice * law.square()).sum() / (height * width) ** 2  # Parseval
+    return law / variance.sqrt().clamp(min=torch.finfo(law.dtype).tiny)
+
+
 class Centred(Image):
     """An initial image that changes fast in its centre and slowly at its border (a centre bias).
 
