@@ -6,11 +6,13 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
+from torchvision.transforms.functional import gaussian_blur
 
-from course_lib import data, models, recipes
+from course_lib import data, models, recipes, world
 from course_lib.descriptors import HOG
 from course_lib.energy import Energy, activation, squared_norm, total_variation
-from course_lib.images import Fourier, Pixels, grey, jitter
+from course_lib.images import Fourier, Pixels, compose, grey, jitter
 from course_lib.preimage import ADAM, Interrupted
 from course_lib.taps import Taps
 
@@ -315,3 +317,44 @@ def test_ctrl_c_holds_an_image_in_the_networks_precision(coursenet, cat):
     with pytest.raises(Interrupted) as stopped:
         recipes.caricature(copy.deepcopy(coursenet).half(), cat.half(), "relu4", regularizer=Energy.of("stop", stop))
     assert stopped.value.found.image.dtype == torch.half
+
+
+# ---------------------------------------------------------------- out of focus where the unit does not look
+
+
+class LeftEdge(nn.Module):
+    """One unit that sees the left quarter of an image, and looks twice."""
+
+    def forward(self, x):
+        return x[..., : x.shape[3] // 4].mean((2, 3))
+
+
+def test_what_a_unit_looks_at_stays_sharp_and_the_rest_is_blurred(generator):
+    x = torch.rand(2, 3, 32, 64, generator=generator)
+    still = compose()
+    found = recipes.in_focus(LeftEdge(), "", 1, x, transform=still, blur=2.0)
+    assert found.shape == x.shape and 0 <= found.min() and found.max() <= 1
+    assert torch.allclose(found[..., :8], x[..., :8], atol=1e-3)
+    far = found[..., 32:]
+    assert torch.allclose(far, gaussian_blur(x, 13, 2.0)[..., 32:], atol=1e-5)
+    assert far.std() < 0.4 * x[..., 32:].std()
+
+
+def test_focus_follows_the_class_of_each_image_and_its_seed(coursenet):
+    x = world.draw(2, seed=8).images
+    both = recipes.in_focus(coursenet, "fc8", ["star", "ring"], x, views=2)
+    one = recipes.in_focus(coursenet, "", 4, x, views=2)
+    assert torch.allclose(both[1], one[1], atol=1e-5) and not torch.allclose(both[0], one[0], atol=1e-3)
+    assert torch.equal(one, recipes.in_focus(coursenet, "", 4, x, views=2))
+    assert not torch.equal(one, recipes.in_focus(coursenet, "", 4, x, views=2, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"views": 0}, "views must be at least 1, got 0"), ({"blur": 0}, "blur must be above 0, got 0")],
+)
+def test_a_focus_without_views_or_blur_is_refused(options, message, coursenet):
+    with pytest.raises(ValueError, match=message):
+        recipes.in_focus(coursenet, "fc8", 3, world.draw(1).images, **options)
+    with pytest.raises(ValueError, match="no layer 'fc9'"):
+        recipes.in_focus(coursenet, "fc9", 3, world.draw(1).images)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import cutouts, data, measure, recipes
+from course_lib import cutouts, data, measure, models, recipes, world
 from course_lib.preimage import Interrupted, Preimage
-from course_lib.reproduce import inversion, pointing, runs
+from course_lib.reproduce import ascent, gallery, inversion, pointing, runs
 from course_lib.reproduce.__main__ import main
 
 
@@ -159,3 +159,93 @@ def test_pointing_goes_on_where_it_stopped(tmp_path):
     then = (tmp_path / "runs.csv").read_text().splitlines()
     assert len(first) == 2 + 12 and then[:14] == first and len(then) == 2 + 18
     assert {row["objects"] for row in rows(tmp_path / "table.csv")} == {"1", "2"}
+
+
+# ---------------------------------------------------------------- gradient ascent, each method at its best
+
+
+def climbed(method, rate, steps, blurred, half=ascent.CHOSEN, draw=0, label=0):
+    return ascent.Run(half, method, rate, steps, draw, label, 1, blurred, int(blurred > 0.5), 2.0)
+
+
+def test_the_best_setting_is_chosen_on_one_half_and_reported_on_the_other():
+    done = [climbed("L2", 0.01, 50, 0.2), climbed("L2", 0.05, 50, 0.8), climbed("L2", 0.05, 100, 0.8)]
+    done += [climbed("L2", 0.02, 25, 1.0, ascent.REPORTED)]  # the other half must not choose
+    assert ascent.best(done, "L2") == (0.05, 50)
+    done += [climbed("L2", 0.05, 50, p, ascent.REPORTED, 1, k) for k, p in enumerate((0.9, 0.3, 0.7))]
+    (row,) = ascent.table(done)
+    assert (row["rate"], row["steps"], row["n"], row["seconds"]) == (0.05, 50, 3, 2.0)
+    assert row["blurred"].startswith("0.67") and row["probability"].startswith("0.63")
+    with pytest.raises(ValueError, match="no runs of 'blur'"):
+        ascent.best(done, "blur")
+
+
+def test_a_method_is_compared_with_nothing_on_the_same_initial_images():
+    done = [climbed(name, 0.01, 25, 0.5) for name in ("nothing", "L2")]
+    for k in range(4):
+        done += [climbed("nothing", 0.01, 25, 0.1 * k, ascent.REPORTED, 1, k)]
+        done += [climbed("L2", 0.01, 25, 0.1 * k + 0.25, ascent.REPORTED, 1, k)]
+    done += [climbed("L2", 0.01, 25, 1.0, ascent.REPORTED, 2, 0)]  # has no partner
+    nothing, other = ascent.table(done)
+    assert nothing["over nothing"] == "" and other["over nothing"].startswith("0.25")
+    assert (nothing["n"], other["n"]) == (4, 5)
+
+
+def test_the_judge_sees_scenes_through_the_blur_and_no_fine_grain():
+    scenes, judge = world.draw(60, seed=77), models.load("coursenet", seed=1)
+    sharp, _ = ascent.probability(judge, scenes.images, scenes.labels, 0)
+    logits = judge(scenes.images).softmax(1)
+    assert torch.allclose(sharp, logits[torch.arange(60), scenes.labels])
+    _, seen = ascent.probability(judge, scenes.images, scenes.labels)
+    assert seen.float().mean() > 0.6
+    checker = (torch.arange(96)[:, None] + torch.arange(96)) % 2 * 1.0
+    flat = [
+        ascent.probability(judge, x.expand(1, 3, 96, 96), torch.tensor([0]))[0] for x in (checker, checker * 0 + 0.5)
+    ]
+    assert torch.allclose(*flat, atol=0.02)
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_stopped_goes_on(tmp_path):
+    words = ["ascent", "--longest", "25", "--draws", "1", "--out", str(tmp_path), "--methods"]
+    main([*words, "nothing"])
+    first = (tmp_path / "runs.csv").read_text()
+    assert len(first.splitlines()) == 2 + 10 * (len(ascent.RATES) + 1)
+    main([*words, "nothing", "phase"])
+    whole = (tmp_path / "runs.csv").read_text()
+    assert whole.startswith(first) and len(whole.splitlines()) == 2 + 20 * (len(ascent.RATES) + 1)
+    assert [row["method"] for row in rows(tmp_path / "table.csv")] == ["nothing", "phase"]
+    with Image.open(tmp_path / "curves.png") as figure:
+        assert min(figure.size) > 100
+
+
+# ---------------------------------------------------------------- the gallery
+
+
+def painted(unknown, name, five, seed=0):
+    return gallery.Run(unknown, name, seed, 0.5, 0, five, 1.0)
+
+
+def test_unknowns_are_compared_on_the_same_classes():
+    done = [painted("phase", name, 1) for name in "abcd"]
+    done += [painted("Fourier", name, five) for name, five in zip("abcd", (1, 0, 0, 0), strict=True)]
+    done += [painted("Fourier", "e", 1), painted("photographs", "a", 1, 7), painted("photographs", "b", 1, 8)]
+    table = {row["unknown"]: row for row in gallery.table(done)}
+    assert table["Fourier"]["five"].startswith("0.40") and table["Fourier"]["phase has more"].startswith("0.75")
+    assert table["phase"]["phase has more"] == "" and table["photographs"]["n"] == 2
+    (row,) = gallery.table([painted("phase", name, -1) for name in "ab"])  # nobody judged
+    assert row["five"] == "" and row["n"] == 2
+
+
+@pytest.mark.slow
+def test_the_gallery_makes_a_sheet_of_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "SCENES", 2)
+    words = ["gallery", "--parts", "classes", "--classes", "daisy", "zebra", "--unknowns", "phase", "--steps", "1"]
+    main([*words, "--out", str(tmp_path)])
+    with Image.open(tmp_path / "classes-phase.webp") as sheet:
+        assert sheet.size == (2 * 256 + 18, 256 + 12)
+    before = (tmp_path / "phase-zebra-0.png").stat().st_mtime_ns
+    main([*words, "--out", str(tmp_path)])
+    assert (tmp_path / "phase-zebra-0.png").stat().st_mtime_ns == before
+    with pytest.raises(SystemExit):
+        main([*words[:3], "--classes", "zebr", "--out", str(tmp_path)])

@@ -1,6 +1,6 @@
 """Each named technique, a few lines over `minimize`."""
 
-from course_lib.recipes.ascent import AscentOptions, maximize_activation, multifaceted
+from course_lib.recipes.ascent import AscentOptions, in_focus, maximize_activation, multifaceted
 from course_lib.recipes.dream import DreamOptions, caricature, deepdream, dream_zoom
 from course_lib.recipes.greedy import from_white_noise, greedy_weights
 from course_lib.recipes.inversion import (
@@ -24,6 +24,7 @@ __all__ = [
     "dream_zoom",
     "from_white_noise",
     "greedy_weights",
+    "in_focus",
     "inversion_2015",
     "inversion_2016",
     "invert",

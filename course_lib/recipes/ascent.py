@@ -1,5 +1,6 @@
 """What maximises a unit: gradient ascent, from one initial image or from several."""
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Unpack
@@ -7,17 +8,18 @@ from typing import Unpack
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
 from course_lib.embedding import codes, pca
 from course_lib.energy import Activations, Energy, activation
 from course_lib.errors import check_options, require
-from course_lib.images import Centred, Fourier, Image, compose, jitter, rotate, scale
-from course_lib.inputs import Label, check_range, device_of, dtype_of, labels, plain, whole
+from course_lib.images import Centred, Fourier, Image, Transform, compose, jitter, rotate, scale
+from course_lib.inputs import Label, check_range, count, device_of, dtype_of, labels, number, plain, whole
 from course_lib.preimage import MinimizeOptions, Preimage, minimize, tapped
 from course_lib.recipes.given import descending
 from course_lib.taps import Taps, relu_backward
 
-__all__ = ["AscentOptions", "maximize_activation", "multifaceted"]
+__all__ = ["AscentOptions", "in_focus", "maximize_activation", "multifaceted"]
 
 WAKING = 48  # steps with redirected ReLUs; Olah's code takes 16, which left half of the silent units asleep here
 STEPS = 128
@@ -84,21 +86,31 @@ def maximize_activation(
     with descending(net) as (net, _, restore):
         units = _numbers(net, channel)
         unknown = _unknown(net, image, 1 if isinstance(units, int) else len(units), given.get("seed", 0))
-        with torch.no_grad():
-            start = unknown()
-            a = Taps(net, layer)(start)[layer]  # (n, c) or (n, c, h, w)
-        if _named(channel):
-            _check_classes(net, layer, a.shape[1])
-        check_range(units, a.shape[1], f"channel of layer {layer!r}", len(a))
+        start = unknown().detach()
+        a = _response(net, layer, channel, units, start)
         given = {"steps": STEPS, **given}
         if given.get("transform") is None:
-            given["transform"] = compose(jitter(min(start.shape[2:]) // 16), scale(0.9, 1.1), rotate(10))
+            given["transform"] = _default_transform(start)
         climb = -1 * activation(layer, units, at)
         if _silent(a, units, at):
             with suppress(ValueError):  # where another activation function has no such rule, nothing is woken
                 waking: MinimizeOptions = {**given, "steps": WAKING, "progress": False}
                 minimize(_redirected(net, climb, given), climb, unknown, **waking)
         return restore(minimize(net, climb, unknown, **given))
+
+
+def _default_transform(x: Tensor) -> Transform:
+    return compose(jitter(min(x.shape[2:]) // 16), scale(0.9, 1.1), rotate(10))
+
+
+@torch.no_grad()
+def _response(net: nn.Module, layer: str, channel: Label, units: int | Tensor, x: Tensor) -> Tensor:
+    """What the layer outputs, (n, c) or (n, c, h, w), which has the channels."""
+    a: Tensor = Taps(net, layer)(x)[layer]
+    if _named(channel):
+        _check_classes(net, layer, a.shape[1])
+    check_range(units, a.shape[1], f"channel of layer {layer!r}", len(a))
+    return a
 
 
 def _named(channel: Label) -> bool:
@@ -153,6 +165,73 @@ def _redirected(net: nn.Module, climb: Energy, given: MinimizeOptions) -> Callab
             return look(x)
 
     return run
+
+
+def in_focus(
+    net: nn.Module,
+    layer: str,
+    channel: Label,
+    x: Tensor,
+    *,
+    transform: Transform | None = None,
+    views: int = 8,
+    blur: float = 6.0,
+    seed: int = 0,
+) -> Tensor:
+    """Synthesised images, out of focus wherever the unit does not look: what moves it stays as it is.
+
+    ``a x + (1 - a) G x``, G a Gaussian blur, a the absolute gradient of the unit, averaged over transforms of x and
+    smoothed: 0 where it is below its median, 1 where it is among the largest 3 %. It is a way to show an image, not to
+    find one: pixels that the network hardly uses are grain left by the initial image.
+
+    Args:
+        net: As in `maximize_activation`.
+        layer: As in `maximize_activation`.
+        channel: As in `maximize_activation`; one for all images, or one for each.
+        x: The images, (n, 3, h, w) in [0, 1].
+        transform: What is drawn anew for each of the views; by default that of `maximize_activation`.
+        views: Number of gradients that are averaged, at least 1.
+        blur: Standard deviation of G in pixels, above 0; a is smoothed by half as much again.
+        seed: Of the transform.
+
+    Returns:
+        (n, 3, h, w) in [0, 1].
+
+    Raises:
+        TypeError: As `maximize_activation`.
+        ValueError: As `maximize_activation`; views < 1, a blur that is not above 0.
+
+    Source: Fel 2023, whose gradients make the rest transparent. Deviation: a blur instead of transparency, and the
+    gradients of the finished image instead of those on the way.
+    """
+    views, blur = count(views, "views"), number(blur, "blur", 0, low_is_in=False)
+    with descending(net, x) as (net, (x,), _):
+        move = transform or _default_transform(x)
+        units = _numbers(net, channel)
+        _response(net, layer, channel, units, x)
+        goal, generator = activation(layer, units), torch.Generator().manual_seed(seed)
+        found = torch.zeros_like(x[:, :1])
+        look = Taps(net, layer)
+        for _ in range(views):
+            seen = x.detach().requires_grad_()
+            value = goal(look(move(seen, generator)), seen)
+            found += torch.autograd.grad(value, seen)[0].abs().sum(1, keepdim=True)
+        with torch.no_grad():
+            return torch.lerp(_blurred(x, blur), x, _sharpness(_blurred(found, 1.5 * blur))).clamp(0, 1)
+
+
+def _sharpness(strength: Tensor) -> Tensor:
+    """(n, 1, h, w): from 0 below the median of each image to 1 among its largest 3 %, smoothly."""
+    low, high = (strength.flatten(1).quantile(q, dim=1)[:, None, None, None] for q in (0.5, 0.97))
+    share = ((strength - low) / (high - low).clamp(min=torch.finfo(strength.dtype).tiny)).clamp(0, 1)
+    return share.square() * (3 - 2 * share)
+
+
+def _blurred(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur to three standard deviations, or as far as the image goes."""
+    reach = min(math.ceil(3 * sigma), min(x.shape[2:]) - 1)
+    blurred: Tensor = gaussian_blur(x, [2 * reach + 1] * 2, [sigma] * 2)
+    return blurred
 
 
 def multifaceted(

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib.reproduce import ascent, inversion, perceptual, pointing, random_textures, random_weights
+from course_lib.reproduce import ascent, gallery, inversion, perceptual, pointing, random_textures, random_weights
 
-TABLES = (inversion, random_weights, random_textures, perceptual, pointing, ascent)
+TABLES = (inversion, random_weights, random_textures, perceptual, pointing, ascent, gallery)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Gradient ascent, each method at its best step and length: `ascent`; pictures of classes and units: `gallery`."""
+"""Gradient ascent, each method at its best step and length, before a judge that separates."""
 
 import argparse
 import time
@@ -24,7 +24,7 @@ __all__ = ["BLUR", "LENGTHS", "METHODS", "RATES", "Method", "Run", "add_parsers"
 SIDE, CLASSES = 96, 10  # CourseNet's
 BLUR = 2.0  # of what the judge sees, standard deviation in pixels
 RATES = (0.01, 0.02, 0.05, 0.1)  # of Adam
-LENGTHS = (25, 50, 100, 200)  # numbers of steps, each the beginning of the next
+LENGTHS = (25, 50, 100)  # numbers of steps, each the beginning of the next
 CHOSEN, REPORTED = "chosen on", "reported on"
 
 
@@ -159,7 +159,7 @@ def add_parsers(tables: Any) -> None:
     one = tables.add_parser("ascent", help="regularisers of gradient ascent, each at its best step and length")
     one.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="by default all")
     one.add_argument("--draws", type=int, default=3, help="initial images that are reported, a class (default 3)")
-    one.add_argument("--longest", type=int, choices=LENGTHS, default=LENGTHS[-1], help="steps (default 200)")
+    one.add_argument("--longest", type=int, choices=LENGTHS, default=LENGTHS[-1], help="steps (default 100)")
     one.set_defaults(run=run)
 
 
