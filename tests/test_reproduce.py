@@ -205,15 +205,17 @@ def test_the_judge_sees_scenes_through_the_blur_and_no_fine_grain():
     assert torch.allclose(*flat, atol=0.02)
 
 
-@pytest.mark.slow
-def test_a_sweep_that_was_stopped_goes_on(tmp_path):
-    words = ["ascent", "--longest", "25", "--draws", "1", "--out", str(tmp_path), "--methods"]
+def test_a_sweep_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(ascent, "RATES", (0.01, 0.1))
+    monkeypatch.setattr(ascent, "LENGTHS", (1, 2))
+    words = ["ascent", "--draws", "1", "--out", str(tmp_path), "--methods"]
     main([*words, "nothing"])
     first = (tmp_path / "runs.csv").read_text()
-    assert len(first.splitlines()) == 2 + 10 * (len(ascent.RATES) + 1)
+    assert len(first.splitlines()) in (2 + 10 * (4 + 1), 2 + 10 * (4 + 2))  # two rates, two lengths; the best reported
     main([*words, "nothing", "phase"])
     whole = (tmp_path / "runs.csv").read_text()
-    assert whole.startswith(first) and len(whole.splitlines()) == 2 + 20 * (len(ascent.RATES) + 1)
+    assert whole.startswith(first) and {line.split(",")[1] for line in whole.splitlines()[2:]} == {"nothing", "phase"}
+    assert "phase,1.0," in whole  # ten times as fast
     assert [row["method"] for row in rows(tmp_path / "table.csv")] == ["nothing", "phase"]
     with Image.open(tmp_path / "curves.png") as figure:
         assert min(figure.size) > 100

@@ -23,8 +23,8 @@ __all__ = ["BLUR", "LENGTHS", "METHODS", "RATES", "Method", "Run", "add_parsers"
 
 SIDE, CLASSES = 96, 10  # CourseNet's
 BLUR = 2.0  # of what the judge sees, standard deviation in pixels
-RATES = (0.01, 0.02, 0.05, 0.1)  # of Adam
-LENGTHS = (25, 50, 100)  # numbers of steps, each the beginning of the next
+RATES = (0.01, 0.05, 0.1)  # of Adam
+LENGTHS = (25, 50)  # numbers of steps, each the beginning of the next
 CHOSEN, REPORTED = "chosen on", "reported on"
 
 
@@ -158,8 +158,7 @@ def add_parsers(tables: Any) -> None:
     """
     one = tables.add_parser("ascent", help="regularisers of gradient ascent, each at its best step and length")
     one.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="by default all")
-    one.add_argument("--draws", type=int, default=3, help="initial images that are reported, a class (default 3)")
-    one.add_argument("--longest", type=int, choices=LENGTHS, default=LENGTHS[-1], help="steps (default 100)")
+    one.add_argument("--draws", type=int, default=2, help="initial images that are reported, a class (default 2)")
     one.set_defaults(run=run)
 
 
@@ -175,12 +174,11 @@ def run(given: argparse.Namespace) -> None:
     require(given.draws >= 1, f"draws must be at least 1, got {given.draws}")
     title = "ascent, CourseNet, 96 px"
     done = runs.stored(given.out / "runs.csv", Run, title)
-    lengths = [steps for steps in LENGTHS if steps <= given.longest]
     for name in bar(given.methods, desc="ascent"):
         for rate in RATES:
-            _complete(done, given, CHOSEN, name, rate * METHODS[name].faster, lengths, [0])
+            _complete(done, given, CHOSEN, name, rate * METHODS[name].faster, LENGTHS, [0])
         rate, steps = best(done, name)
-        short = [length for length in lengths if length <= steps]
+        short = [length for length in LENGTHS if length <= steps]
         _complete(done, given, REPORTED, name, rate, short, range(1, 1 + given.draws))
     runs.tabulate(given.out / "table.csv", title, table(done))
     curves(done).save(str(given.out / "curves.png"))
@@ -276,7 +274,7 @@ def _reported(done: Sequence[Run], name: str) -> dict[tuple[int, int], Run]:
 
 
 def curves(done: Sequence[Run]) -> plotting.Shown:
-    """The judge's probability against the rate, for each method, a line for each number of steps.
+    """The judge's probability against the rate, a line for each method, a chart for each number of steps.
 
     Args:
         done: The runs; those of the half CHOSEN are drawn.
@@ -288,14 +286,15 @@ def curves(done: Sequence[Run]) -> plotting.Shown:
     lengths = sorted({one.steps for one in done})
 
     def draw(axes: Any) -> None:
-        for ax, name in zip(axes, names, strict=True):
-            of = [one for one in done if (one.half, one.method) == (CHOSEN, name)]
-            rates = sorted({one.rate for one in of})
-            for i, steps in enumerate(lengths):
-                shade = 0.25 + 0.75 * (i + 1) / len(lengths)
-                heights = [_mean(of, rate, steps) for rate in rates]
-                ax.plot(range(len(rates)), heights, "o-", color=plotting.INK, alpha=shade, ms=3, label=f"{steps}")
-            ax.set(title=name, ylim=(0, 1.03), xticks=range(len(rates)), xticklabels=[f"{rate:g}" for rate in rates])
-        axes[-1].legend(title="steps", loc="lower right")
+        for ax, steps in zip(axes, lengths, strict=True):
+            for name, marker in zip(names, "osv^<>DPX*", strict=False):
+                of = [one for one in done if (one.half, one.method) == (CHOSEN, name)]
+                heights = [_mean(of, rate * METHODS[name].faster, steps) for rate in RATES]
+                ax.plot(range(len(RATES)), heights, f"{marker}-", ms=5, label=name)
+            ax.set(title=f"{steps} steps", ylim=(0, 1.03), xticks=range(len(RATES)), xticklabels=RATES)
+            ax.set_xlabel("step size")
+        axes[0].set_ylabel("probability of the class")
+        axes[-1].set_yticklabels([])
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
 
-    return plotting.chart(draw, width=2.1 * len(names), height=2.2, columns=len(names))
+    return plotting.chart(draw, width=7.2, height=3.0, columns=len(lengths))
