@@ -12,7 +12,20 @@ from torch import Tensor
 
 from course_lib import cutouts, data, models, plotting, recipes
 from course_lib.energy import Energy, activation, total_variation
-from course_lib.images import Fourier, Image, Phase, Pixels, Transform, compose, grey, jitter, resize, rotate, scale
+from course_lib.images import (
+    Fourier,
+    Image,
+    Phase,
+    Pixels,
+    Transform,
+    compose,
+    crop,
+    grey,
+    jitter,
+    resize,
+    rotate,
+    scale,
+)
 from course_lib.measure import interval, paired
 from course_lib.models import MissingWeights, Network
 from course_lib.preimage import minimize
@@ -27,13 +40,13 @@ SCENES = 200  # real photographs that the judge is tried on
 CLASSES = (
     "flamingo",
     "pelican",
+    "Indian cobra",
     "black swan",
     "hartebeest",
-    "Indian cobra",
     "ground beetle",
+    "goldfish",
     "pool table",
     "beach wagon",
-    "goldfish",
     "monarch",
     "daisy",
     "zebra",
@@ -73,11 +86,14 @@ def _noise(seed: int) -> Tensor:
     return (grey(SIDE, SIDE) + 0.02 * noise).clamp(0, 1)
 
 
-VIEWS = compose(jitter(24), rotate(12), scale(0.87, 2.0), _shrunk(SEEN))
+VIEWS = compose(jitter(16), rotate(12), crop(0.5, 1.0, SEEN))
 #: What is compared, by name.
 UNKNOWNS = {
     "phase": Unknown(
-        lambda seed: Phase(SIDE, SIDE, seed=seed), partial(torch.optim.NAdam, lr=0.5), steps=200, transform=VIEWS
+        lambda seed: Phase(SIDE, SIDE, seed=seed),
+        partial(torch.optim.NAdam, lr=0.5),
+        steps=200,
+        transform=VIEWS,
     ),
     "Fourier": Unknown(
         lambda seed: Fourier(SIDE, SIDE, seed=seed),
