@@ -13,7 +13,7 @@ and its four places are modules. An import only ever points to a lower layer.
 | 4 | `grading` | assignments: handed out, checked by the student, graded in a sandbox |
 | 4 | `widgets` | sliders and pickers over the functions below; the only place that imports ipywidgets |
 | 3 | `recipes` | each named technique, a few lines over `minimize` |
-| 3 | `adversarial` | fooling a network: FGSM, PGD, L-BFGS, fooling images by ascent and by evolution |
+| 3 | `adversarial` | fooling a network: attacks with and without gradients, patches, fooling images; certificates |
 | 3 | `patches` | maximally activating patches of every channel, in one pass over any number of images |
 | 2 | `preimage` | the loop |
 | 2 | `attribution` | which pixels mattered: gradient rules, occlusion, CAM, segmentation |

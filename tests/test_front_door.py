@@ -117,6 +117,15 @@ def chosen(net, x, label):
 ROWS = {
     "adversarial.fgsm": Row(lambda net, x, label: adversarial.fgsm(net, x, label, 0.1, anyway=True), labels=True),
     "adversarial.pgd": Row(lambda net, x, label: adversarial.pgd(net, x, label, 0.1, 2, anyway=True), labels=True),
+    "adversarial.apgd": Row(lambda net, x, label: adversarial.apgd(net, x, label, 0.1, 2, anyway=True), labels=True),
+    "adversarial.apgd_t": Row(
+        lambda net, x, label: adversarial.apgd_t(net, x, label, 0.1, 2, targets=2, anyway=True), labels=True
+    ),
+    "adversarial.square": Row(
+        lambda net, x, label: adversarial.square(net, x, label, 0.1, 3, anyway=True), labels=True
+    ),
+    "adversarial.patch": Row(lambda net, x, label: adversarial.patch(net, x, label, 4, steps=2), labels=True),
+    "adversarial.certify": Row(lambda net, x, label: adversarial.certify(net, x, 0.1, 4, 20).label),
     "adversarial.lbfgs": Row(lambda net, x, label: adversarial.lbfgs(net, x, label, searches=2, steps=2), labels=True),
     "adversarial.fooling_image": Row(
         lambda net, x, label: adversarial.fooling_image(net, label, steps=2), labels=True, images=False, needs_size=True

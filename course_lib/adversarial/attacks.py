@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from course_lib import inputs
 from course_lib.adversarial.ball import NORMS, Ball, box
+from course_lib.adversarial.given import check_goal, in_range
 from course_lib.energy import Energy, cross_entropy
-from course_lib.errors import require, unknown
-from course_lib.inputs import Label, check_range, count, number, ready
+from course_lib.errors import unknown
+from course_lib.inputs import Label, count, number, ready
 from course_lib.optimizers import Steepest
 from course_lib.preimage import minimize
 
@@ -125,32 +126,14 @@ def pgd(
     with ready(net, x, label) as (net, x, chosen):
         epsilon = number(epsilon, f"epsilon for {norm}", 0, 1.0 if norm == "linf" else math.sqrt(x[0].numel()))
         step_size = 2.5 * epsilon / steps if step_size is None else number(step_size, "step_size", 0)
-        x = _in_range(net, x)
-        _check_goal(net, x, chosen, targeted, anyway)
+        x = in_range(net, x)
+        check_goal(net, x, chosen, targeted, anyway)
         ball = Ball(x, epsilon, norm)
         if random_start:
             ball.scatter(torch.Generator().manual_seed(seed))
         energy = loss("", chosen) if targeted else -1 * loss("", chosen)
         minimize(net, energy, ball, optimizer=partial(Steepest, step=step_size, norm=norm), steps=steps)
         return ball.exact()
-
-
-def _in_range(net: nn.Module, x: Tensor) -> Tensor:
-    """x without the rounding errors outside [0, 1] that the front door lets pass, where the network takes images."""
-    return x.clamp(0, 1) if hasattr(net, "image_size") else x
-
-
-@torch.no_grad()
-def _check_goal(net: nn.Module, x: Tensor, label: Tensor, targeted: bool, anyway: bool) -> None:
-    """Raise for a label out of range and, unless anyway, for images whose goal is reached before the attack."""
-    logits = inputs.logits(net, x)
-    check_range(label, logits.shape[1], "class of the output")
-    if not anyway:
-        given = logits.argmax(1).cpu() == label
-        reached = (given if targeted else ~given).nonzero().flatten().tolist()
-        what = "the target is the class already given to" if targeted else "the network already gets wrong"
-        shown = ", ".join(map(str, reached[:10])) + (f", ... {len(reached)} in all" if len(reached) > 10 else "")
-        require(not reached, f"{what} image {shown}; leave them out, or pass anyway=True")
 
 
 def lbfgs(
@@ -187,8 +170,8 @@ def lbfgs(
     weight = number(weight, "weight", 0, low_is_in=False)
     searches, steps = count(searches, "searches"), count(steps, "steps")
     with ready(net, x, target) as (net, x, targets):
-        x = _in_range(net, x)
-        _check_goal(net, x, targets, targeted=True, anyway=False)
+        x = in_range(net, x)
+        check_goal(net, x, targets, targeted=True, anyway=False)
         found = [_smallest(net, x[i : i + 1], int(targets[i]), weight, searches, steps) for i in range(len(x))]
         return torch.cat(found)
 

@@ -4,9 +4,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib.reproduce import ascent, gallery, inversion, perceptual, pointing, random_textures, random_weights
+from course_lib.reproduce import (
+    adversarial,
+    ascent,
+    features,
+    gallery,
+    inversion,
+    perceptual,
+    pointing,
+    random_textures,
+    random_weights,
+)
 
-TABLES = (inversion, random_weights, random_textures, perceptual, pointing, ascent, gallery)
+TABLES = (inversion, random_weights, random_textures, perceptual, pointing, ascent, gallery, features, adversarial)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
