@@ -53,7 +53,7 @@ def linear(classes=5, side=6, seed=3):
     generator = torch.Generator().manual_seed(seed)
     net = Flat(torch.randn(classes, 3 * side**2, generator=generator))
     x = 0.2 + 0.6 * torch.rand(20, 3, side, side, generator=generator)
-    return net, x, net(x).argmax(1)
+    return net.requires_grad_(False), x, net(x).argmax(1)
 
 
 # ---------------------------------------------------------------- against others
