@@ -547,7 +547,7 @@ def test_attacks_that_have_nothing_to_do_are_refused_by_number(coursenet, seen):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "magic"}, "no method 'magic'.*choose from ascent, evolution, cppn"),
+        ({"method": "magic"}, "no method 'magic'.*choose from ascent, evolution, cppn, pattern"),
         ({"target": 10}, "no class of coursenet with number 10"),
         ({"target": -1}, "number -1"),
         ({"target": "stars"}, "no class of coursenet 'stars'.*star"),

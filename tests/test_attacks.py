@@ -237,3 +237,22 @@ def test_what_is_wrong_already_is_refused(coursenet, scenes):
     for attack in (adversarial.apgd, adversarial.apgd_t, adversarial.square):
         with pytest.raises(ValueError, match="already gets wrong image 0, 1"):
             attack(coursenet, scenes.images[:2], wrong, EPSILON)
+
+
+# ---------------------------------------------------------------- patterns
+
+
+def test_a_pattern_fools_and_is_the_same_among_others(coursenet):
+    names = ["star", "ring"]
+    found = adversarial.fooling_image(coursenet, names, method="pattern", steps=40)
+    with torch.no_grad():
+        sure = coursenet(found).softmax(1)[range(2), [coursenet.index(name) for name in names]]
+    assert bool((sure > 0.95).all()) and found.shape == (2, 3, 96, 96) and 0 <= found.min() and found.max() <= 1
+    first, both = adversarial.Pattern(9, seed=4)(), adversarial.Pattern(9, n=2, seed=4)()
+    assert torch.allclose(first, both[:1]) and both.shape == (2, 3, 9, 9) and not torch.allclose(both[0], both[1])
+
+
+@pytest.mark.parametrize(("side", "n"), [(1, 1), (8, 0)])
+def test_a_pattern_of_no_size_is_refused(side, n):
+    with pytest.raises(ValueError, match="must be at least"):
+        adversarial.Pattern(side, n)

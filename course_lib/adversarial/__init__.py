@@ -6,6 +6,7 @@ from course_lib.adversarial.ball import NORMS, Ball
 from course_lib.adversarial.evolution import cppn, evolve
 from course_lib.adversarial.fooling import METHODS, fooling_image
 from course_lib.adversarial.patch import paste, patch, random_place
+from course_lib.adversarial.patterns import Pattern
 from course_lib.adversarial.smoothing import ABSTAIN, Certificate, certify
 from course_lib.adversarial.square import square
 
@@ -17,6 +18,7 @@ __all__ = [
     "Ball",
     "Certificate",
     "Loss",
+    "Pattern",
     "apgd",
     "apgd_t",
     "certify",

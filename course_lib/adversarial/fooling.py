@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.adversarial.evolution import CPPN_WEIGHTS, cppn, evolve, mutate_pixels, mutate_weights
+from course_lib.adversarial.patterns import Pattern
 from course_lib.energy import cross_entropy
 from course_lib.errors import require, unknown
 from course_lib.images import Pixels
@@ -14,7 +15,12 @@ from course_lib.inputs import Label, check_range, count, labels, number, ready, 
 from course_lib.models import Network
 from course_lib.preimage import minimize
 
-METHODS = {"ascent": 200, "evolution": 3000, "cppn": 1000}  # with the most steps that each takes by default
+METHODS = {
+    "ascent": 200,
+    "evolution": 3000,
+    "cppn": 1000,
+    "pattern": 60,
+}  # with the most steps that each takes by default
 
 
 def fooling_image(
@@ -33,10 +39,11 @@ def fooling_image(
         target: One class, or n of them: whole numbers or names.
         method: "ascent": gradient descent on the cross-entropy, from uniform noise. "evolution": mutation and selection
             of the colour values themselves, from uniform noise. "cppn": mutation and selection of small networks
-            (x, y, distance from the centre) -> colour, which draw regular patterns.
-        confidence: Evolution ends when every target has this probability, in [0, 1). Has no effect on "ascent".
-        steps: At least 1, and at most that many; by default 200 steps of ascent, 3000 generations of colour values, or
-            1000 of CPPNs.
+            (x, y, distance from the centre) -> colour, which draw regular patterns. "pattern": gradient descent on the
+            cross-entropy, in the weights of small networks of sines (`Pattern`), for large images of many classes.
+        confidence: Evolution ends when every target has this probability, in [0, 1). Without effect on the other two.
+        steps: At least 1, and at most that many; by default 200 steps of ascent, 3000 generations of colour values,
+            1000 of CPPNs, or 60 steps of patterns.
         seed: Of all random numbers. One seed gives one image.
 
     Returns:
@@ -47,7 +54,7 @@ def fooling_image(
         TypeError: A network that is no `models.Network`, or targets or numbers of a type that cannot be meant.
         ValueError: A target out of range or not a name of a class, an unknown method, fewer than one step, or a
             confidence outside [0, 1).
-        Interrupted: Ctrl-C during "ascent"; it holds the images so far.
+        Interrupted: Ctrl-C during "ascent" or "pattern"; it holds the images so far.
 
     Source: Nguyen 2015. Every target keeps its best image, and a child of any of them can win any target, as there.
     Deviations: selection is by the log-probability, which does not saturate; the CPPNs have a fixed set of connections.
@@ -84,9 +91,12 @@ def fooling_image(
     if method == "evolution":
         return evolve(net, targets, noise, lambda pixels: pixels.to(like), mutate_pixels, confidence, steps, generator)
     with ready(net, noise.to(like), target) as (_, _, targets):
-        unknown_image = Pixels(noise.to(like.device, torch.promote_types(like.dtype, torch.float32)))
         # half precision would lose the steps of Adam, so only what the network sees is in it
-        found = minimize(net, cross_entropy("", targets), unknown_image, transform=lambda x: x.to(like), steps=steps)
+        precise = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}
+        sought = (
+            Pattern(side, len(targets), seed=seed).to(**precise) if method == "pattern" else Pixels(noise.to(**precise))
+        )
+        found = minimize(net, cross_entropy("", targets), sought, transform=lambda x: x.to(like), steps=steps)
     return found.image.to(like)
 
 
