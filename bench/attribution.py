@@ -8,13 +8,14 @@ from functools import partial
 from statistics import median
 
 from captum.attr import IntegratedGradients, Occlusion
+from torch import nn
 
 from bench.measuring import squeezenet, timed
 from bench.rows import show, versus
-from course_lib import attribution, data
+from course_lib import attribution, data, models
 from project.benches import Row
 
-PATCH, STRIDE = 32, 8
+PATCH = 32
 OCCLUSIONS, INTEGRALS = 3, 12  # rounds
 LABEL = 285
 
@@ -27,16 +28,33 @@ def compared(
     return versus(what, f"Captum at its best ({setting})", mine, best, bar=bar)
 
 
+def vgg19() -> nn.Module:
+    """Its maps averaged, so that it has an output for each of 512 channels."""
+    return nn.Sequential(models.load("vgg19_features", weights="random"), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+
+
+# title, network, pixels between the patches (farther apart where a pass is dear), bar
+OCCLUDED: tuple[tuple[str, Callable[[], nn.Module], int, str], ...] = (
+    ("SqueezeNet 1.0", squeezenet, 8, "at most 0.3"),
+    ("EfficientNet-Lite0", partial(models.load, "efficientnet_lite0", weights="random"), 16, "at most 0.5"),
+    ("VGG-19 to pool5", vgg19, 32, "at most 0.5"),
+)
+
+
 def rows() -> Iterator[Row]:
     net, x = squeezenet(), data.photograph("chelsea")
-    occlude = partial(Occlusion(net).attribute, x, (3, PATCH, PATCH), (3, STRIDE, STRIDE), baselines=0.5, target=LABEL)
-    yield compared(
-        f"occlusion, SqueezeNet 1.0, 224 px, patch {PATCH}, stride {STRIDE}",
-        OCCLUSIONS,
-        lambda: attribution.occlusion(net, x, LABEL, PATCH, STRIDE),
-        {f"{n} at a time": partial(occlude, perturbations_per_eval=n) for n in (1, 8, 32)},
-        bar="at most 0.5",
-    )
+    for title, load, stride, bar in OCCLUDED:
+        other = load()
+        occlude = partial(
+            Occlusion(other).attribute, x, (3, PATCH, PATCH), (3, stride, stride), baselines=0.5, target=LABEL
+        )
+        yield compared(
+            f"occlusion, {title}, 224 px, patch {PATCH}, stride {stride}",
+            OCCLUSIONS,
+            partial(attribution.occlusion, other, x, LABEL, PATCH, stride),
+            {f"{n} at a time": partial(occlude, perturbations_per_eval=n) for n in (1, 8, 32)},
+            bar=bar,
+        )
     integrate = partial(IntegratedGradients(net).attribute, x, 0.0, target=LABEL)
     yield compared(
         "integrated gradients, SqueezeNet 1.0, 224 px, 50 steps",

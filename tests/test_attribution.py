@@ -1,3 +1,6 @@
+import math
+from functools import partial
+
 import captum.attr
 import pytest
 import torch
@@ -5,9 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
-from course_lib import attribution, data, world
+from course_lib import attribution, data, models, world
+from course_lib.attribution import incremental
+from course_lib.attribution.changed import Clean
 from course_lib.attribution.integrated import _first_linear
-from course_lib.attribution.occlusion import _filler
+from course_lib.attribution.occlusion import _boxes, _filler
 from course_lib.taps import Taps
 
 
@@ -213,17 +218,82 @@ def test_occlusion_equals_captum_on_a_photograph_that_is_not_square(squeezenet, 
     assert near(attribution.occlusion(squeezenet, x, 285, 24, 16, 0.2), wanted[:, :1].float(), 1e-4)
 
 
+def _work(run):
+    """Of convolutions, on the shapes that really run (a hook is told of whole images)."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
+        run()
+    inner = ("aten::mkldnn_convolution", "aten::_slow_conv2d_forward")
+    shapes = [event.input_shapes[:2] for event in profile.events() if event.name in inner]
+    assert shapes
+    return sum(math.prod(x) * math.prod(weight) / x[1] for x, weight in shapes)
+
+
+class Plain(nn.Module):
+    """Everything that a forward pass may do to maps, on maps of odd side."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 7, stride=2, padding=3)
+        self.norm = nn.BatchNorm2d(8)
+        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.wide = nn.Conv2d(8, 8, 3, padding=2, dilation=2)
+        self.each = nn.Conv2d(8, 8, 5, stride=2, groups=8)
+        self.padded = nn.ZeroPad2d((1, 2, 1, 2))
+        self.b, self.c = nn.Conv2d(8, 8, 1), nn.Conv2d(16, 5, 3, stride=3)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) / 4
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.a(x)), inplace=True)
+        x = self.pool(x)
+        x = F.relu6(x + self.wide(x)) * torch.ones(8, 1, 1)
+        x = self.each(self.padded(x)).relu_()
+        x = torch.cat([self.b(x), F.avg_pool2d(x, 1)], 1)
+        return self.c(x).sigmoid().mean((2, 3))
+
+
+@pytest.mark.parametrize("size", [(81, 81), (64, 91), (50, 50)])
+@pytest.mark.parametrize(("patch", "stride"), [(8, 5), (17, 16)])
+def test_windows_are_exact(patch, stride, size, generator):
+    net = Plain(generator).eval().double().requires_grad_(False)
+    x = torch.rand(1, 3, *size, generator=generator, dtype=torch.double)
+    wanted = []
+    for top, left, bottom, right in _boxes(x, patch, stride).tolist():
+        covered = x.clone()
+        covered[..., top:bottom, left:right] = 0.5
+        wanted.append(net(covered)[0, 2])
+    got = attribution.occlusion_grid(net, x, 2, patch, stride, score="logit")
+    torch.testing.assert_close(got.flatten(), torch.stack(wanted), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg19_features"])
+def test_occlusion_equals_captum_on_networks_of_packages(name, photograph):
+    net = models.load(name)
+    if name == "vgg19_features":
+        net = nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    x = photograph[..., 10:106, 20:116]
+    wanted = captum.attr.Occlusion(net).attribute(x, (3, 24, 24), (3, 24, 24), baselines=0.5, target=285)
+    assert near(attribution.occlusion(net, x, 285, 24, 24), wanted[:, :1].float(), 1e-5)
+
+
+def test_the_windows_agree_with_the_whole_at_every_call(generator):
+    """Where they did not, occlusion would be right nevertheless, and slow: it checks three copies."""
+    net = Plain(generator).eval().double().requires_grad_(False)
+    x = torch.rand(1, 3, 81, 81, generator=generator, dtype=torch.double)
+    boxes = _boxes(x, 8, 5)
+    cover = partial(_filler(x, 0.0, 8), 0)
+    windows = incremental._in_windows(net, x, boxes, cover, Clean())
+    in_full = incremental._in_full(net, x, boxes, cover)
+    torch.testing.assert_close(windows, in_full, rtol=1e-9, atol=1e-9)
+
+
 def test_occlusion_computes_less_than_in_full(squeezenet, photograph):
-    """The windows are used, not only right: the first layer runs on fewer pixels."""
-    seen = []
-    first = squeezenet.get_submodule("features.0")
-    hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
-    try:
-        attribution.occlusion(squeezenet, photograph, 285, 16, 16)
-    finally:
-        hook.remove()
-    assert sum(s[0] for s in seen if s[2] < 40) == 49 + 3  # all positions, and three to compare
-    assert sum(s.numel() for s in seen) < 49 * 3 * 112**2
+    """The windows are used, not only right; and of the last convolution one class alone."""
+    one = _work(lambda: squeezenet(photograph))
+    logit = _work(lambda: attribution.occlusion(squeezenet, photograph, 285, 16, 16))
+    probability = _work(lambda: attribution.occlusion_grid(squeezenet, photograph, 285, 16, 16))
+    assert logit < 0.5 * 49 * one
+    assert probability > 1.02 * logit
 
 
 @pytest.mark.parametrize("skip", [False, True])

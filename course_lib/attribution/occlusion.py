@@ -14,7 +14,6 @@ from course_lib.attribution import incremental
 from course_lib.attribution.segmentation import as_bytes
 from course_lib.errors import require, unknown
 from course_lib.inputs import Label, logits, ready, scores
-from course_lib.taps import Taps, followed
 
 FILLS = ("grey", "blur", "noise", "inpaint")
 SCORES = ("logit", "probability")
@@ -107,12 +106,14 @@ def occlusion_grid(
         require(1 <= stride <= patch, covers)
         boxes = _boxes(x, patch, stride)
         filler = _filler(x, fill, patch)
-        reaches = _reaches(net, x, patch)
         grids = []
-        for i in range(len(x)):
-            covered = incremental.outputs(net, x[i : i + 1], boxes, partial(filler, i), reaches)
-            each = chosen[i : i + 1].expand(len(covered))
-            grids.append(_scores(covered, each, score).view(len(boxes[:, 0].unique()), -1))
+        for i, label in enumerate(chosen.tolist()):
+            only = label if score == "logit" else None
+            covered = incremental.outputs(net, x[i : i + 1], boxes, partial(filler, i), only)
+            values = (
+                covered[:, 0] if score == "logit" else _scores(covered, chosen[i : i + 1].expand(len(covered)), score)
+            )
+            grids.append(values.view(len(boxes[:, 0].unique()), -1))
         return torch.stack(grids)
 
 
@@ -125,31 +126,6 @@ def _boxes(x: Tensor, patch: int, stride: int) -> Tensor:
     height, width = x.shape[2:]
     tops, lefts = (range(0, -(-(side - patch) // stride) * stride + 1, stride) for side in (height, width))
     return torch.tensor([(t, u, min(t + patch, height), min(u + patch, width)) for t, u in product(tops, lefts)])
-
-
-def _reaches(net: nn.Module, x: Tensor, patch: int) -> dict[str, tuple[incremental.Reach, incremental.Reach]]:
-    """What units of the first layers see, as long as a window around the patch is worth its while."""
-    # What works position by position sees what its input sees
-    local = nn.ReLU | nn.Dropout | nn.BatchNorm2d
-    layers = [layer for layer in incremental.chain(net) if not isinstance(net.get_submodule(layer), local)]
-    reaches: dict[str, tuple[incremental.Reach, incremental.Reach]] = {}
-    try:
-        taps = Taps(net, *layers)
-        taps.positions(x)
-    except (ValueError, TypeError):  # a chain of which not all runs
-        return reaches
-    for layer in layers:
-        try:
-            field = followed(taps, layer, x[:1])
-        except (ValueError, RuntimeError):
-            break
-        rows, columns = field.axes
-        reach = incremental.Reach(*rows), incremental.Reach(*columns)
-        wide = any(4 * (axis.size + patch) > 3 * side for axis, side in zip(reach, x.shape[2:], strict=True))
-        if wide or min(axis.stride for axis in reach) == 0:
-            break
-        reaches[layer] = reach
-    return reaches
 
 
 Filler = Callable[[int, list[int]], Tensor]  # (number of the image, its box) -> what covers it, (c, height, width)
