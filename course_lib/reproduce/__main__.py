@@ -7,6 +7,7 @@ from pathlib import Path
 from course_lib.reproduce import (
     adversarial,
     ascent,
+    dream,
     features,
     gallery,
     inversion,
@@ -16,7 +17,18 @@ from course_lib.reproduce import (
     random_weights,
 )
 
-TABLES = (inversion, random_weights, random_textures, perceptual, pointing, ascent, gallery, features, adversarial)
+TABLES = (
+    inversion,
+    random_weights,
+    random_textures,
+    perceptual,
+    pointing,
+    ascent,
+    gallery,
+    features,
+    adversarial,
+    dream,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
