@@ -6,7 +6,7 @@ from PIL import Image
 
 from course_lib import cutouts, data, measure, models, recipes, world
 from course_lib.preimage import Interrupted, Preimage
-from course_lib.reproduce import ascent, gallery, inversion, pointing, runs
+from course_lib.reproduce import ascent, dream, gallery, inversion, pointing, runs
 from course_lib.reproduce.__main__ import main
 
 
@@ -251,3 +251,42 @@ def test_the_gallery_makes_a_sheet_of_classes(tmp_path, monkeypatch):
     assert (tmp_path / "phase-zebra-0.png").stat().st_mtime_ns == before
     with pytest.raises(SystemExit):
         main([*words[:3], "--classes", "zebr", "--out", str(tmp_path)])
+
+
+# ---------------------------------------------------------------- dreams
+
+
+@pytest.fixture
+def faint(monkeypatch):
+    """Recipes that end at once: a dream adds broad light, and the plain gradient fine noise."""
+
+    def lighter(net, x, layer, **options):
+        return Preimage((0.9 * x + 0.1 * options.get("octaves", 4) / 4).clamp(0, 1), {})
+
+    def noisy(net, x, layer, *, seed=0):
+        return (x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 1)
+
+    monkeypatch.setattr(recipes, "deepdream", lighter)
+    monkeypatch.setitem(dream.TRICKS, "plain gradient", noisy)
+
+
+def test_each_trick_is_left_out_on_the_same_crops(tmp_path, faint):
+    call = ["dream-tricks", "--network", "efficientnet_lite0", "--count", "3", "--out", str(tmp_path)]
+    main(call)
+    table = {row["tricks"]: row for row in rows(tmp_path / "table.csv")}
+    assert list(table) == list(dream.TRICKS) and {row["n"] for row in table.values()} == {"3"}
+    assert float(table["plain gradient"]["broad"]) < 0.2 < float(table["all three"]["broad"])
+    assert float(table["plain gradient"]["broad difference"]) < 0 and table["all three"]["broad difference"] == ""
+    assert float(table["no jitter"]["broad p"]) == 1
+    before = (tmp_path / "runs.csv").read_text()
+    main(call)
+    assert (tmp_path / "runs.csv").read_text() == before
+
+
+def test_the_crops_are_twelve_and_differ():
+    found = dream.crops(12)
+    assert len({(name, number) for name, number, _ in found}) == 12
+    assert all(x.shape == (1, 3, dream.SIDE, dream.SIDE) for _, _, x in found)
+    first, second = (x for name, _, x in found if name == "coffee")
+    shift = dream.SHIFT
+    assert torch.equal(first[..., shift:, shift:], second[..., :-shift, :-shift])

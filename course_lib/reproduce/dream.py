@@ -1,4 +1,4 @@
-"""Dreams that take longer than a page may, what each of their tricks is for, and how smooth a caricature should be."""
+"""Dreams that take longer than a page may: one of full size, and what each of the three tricks is for."""
 
 import argparse
 import time
@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from course_lib import data, models, plotting, recipes
-from course_lib.energy import squared_norm, total_variation
+from course_lib.energy import squared_norm
 from course_lib.images import Pixels, jitter
 from course_lib.measure import interval, paired
 from course_lib.models import Network
@@ -146,89 +146,6 @@ def tricks(given: argparse.Namespace) -> None:
     runs.tabulate(given.out / "table.csv", f"DeepDream without each trick: {title}", table([*done.values()]))
 
 
-# ---------------------------------------------------------------- how smooth a caricature should be
-
-SITTING, SMOOTHNESS = "relu4_1", (0.0, 0.1, 0.3, 1.0)
-
-
-class Caricature(NamedTuple):
-    """A caricature of one crop.
-
-    Attributes:
-        smoothness: Weight of the total variation.
-        photograph: Its name.
-        crop: Number of the crop.
-        times: ``<f(y), a> / |a|^2``: so many times as much of what the layer noticed.
-        rough: Total variation, over that of the crop.
-        fine: Share of the power that was added beyond 1/4 cycle a pixel.
-        elsewhere: As `times`, for EfficientNet-Lite0's block11, which was not asked.
-        seconds: How long it took.
-    """
-
-    smoothness: float
-    photograph: str
-    crop: int
-    times: float
-    rough: float
-    fine: float
-    elsewhere: float
-    seconds: float
-
-
-def _times(net: Network, layer: str, x: Tensor, y: Tensor) -> float:
-    with torch.no_grad():
-        a, f = (Taps(net, layer)(image)[layer] for image in (x, y))
-    a = a.clamp(min=0)
-    return float((a * f).sum() / a.square().sum())
-
-
-def fine(added: Tensor) -> float:
-    """The share of an image's power beyond 1/4 cycle a pixel: of patterns finer than 4 pixels.
-
-    Args:
-        added: (1, 3, h, w); its mean over colours is taken, and fades out towards the border.
-    """
-    grey = added.mean(1)[0]
-    height, width = (torch.hann_window(side, periodic=False) for side in grey.shape)
-    power = torch.fft.fft2((grey - grey.mean()) * height[:, None] * width).abs().square()
-    radius = torch.hypot(*(torch.fft.fftfreq(side)[shape] for side, shape in zip(grey.shape, _AXES, strict=True)))
-    return float(power[radius > 0.25].sum() / power.sum())
-
-
-_AXES = ((slice(None), None), (None, slice(None)))
-
-
-def smoothness(given: argparse.Namespace) -> None:
-    """Draw the crops with each weight, and tabulate.
-
-    Args:
-        given: The command's arguments.
-    """
-    path = given.out / "runs.csv"
-    done = {one[:3]: one for one in runs.stored(path, Caricature, f"VGG-19, {SITTING}, {SIDE} px, 30 steps")}
-    net, other, rough = models.load("vgg19_features"), models.load("efficientnet_lite0"), total_variation()
-    for name, number, x in bar(crops(given.count), desc="crops"):
-        for weight in SMOOTHNESS:
-            key, start = (weight, name, number), time.perf_counter()
-            if key in done:
-                continue
-            y = recipes.caricature(net, x, SITTING, smoothness=weight, steps=30, seed=number, progress=False).image
-            seconds = time.perf_counter() - start
-            measured = _times(net, SITTING, x, y), float(rough({}, y) / rough({}, x)), fine(y - x)
-            done[key] = Caricature(*key, *measured, _times(other, "block11", x, y), seconds)
-            runs.keep(path, done[key])
-    rows = [_of_weight([one for one in done.values() if one.smoothness == weight]) for weight in SMOOTHNESS]
-    runs.tabulate(given.out / "table.csv", f"caricatures of {SIDE} px, VGG-19, {SITTING}", rows)
-
-
-def _of_weight(done: Sequence[Caricature]) -> dict[str, Any]:
-    row: dict[str, Any] = {"smoothness": done[0].smoothness, "n": len(done)}
-    for name in ("times", "rough", "fine", "elsewhere"):
-        found = interval([getattr(one, name) for one in done])
-        row |= {name: found.mean, f"{name} low": found.low, f"{name} high": found.high}
-    return row
-
-
 # ---------------------------------------------------------------- one dream, and the commands
 
 
@@ -261,7 +178,4 @@ def add_parsers(tables: Any) -> None:
     each = tables.add_parser("dream-tricks", help="DeepDream without octaves, jitter, steps of a fixed size")
     each.add_argument("--network", choices=LAYERS, default="vgg19_features")
     each.set_defaults(run=tricks)
-    drawn = tables.add_parser("caricature-smoothness", help="caricatures by VGG-19 with four weights of smoothness")
-    drawn.set_defaults(run=smoothness)
-    for parser in (each, drawn):
-        parser.add_argument("--count", type=int, default=2 * len(PHOTOGRAPHS), help="crops of photographs, at most 12")
+    each.add_argument("--count", type=int, default=2 * len(PHOTOGRAPHS), help="crops of photographs, at most 12")
