@@ -256,37 +256,17 @@ def test_the_gallery_makes_a_sheet_of_classes(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- dreams
 
 
-@pytest.fixture
-def faint(monkeypatch):
-    """Recipes that end at once: a dream adds broad light, and the plain gradient fine noise."""
+def test_a_dream_is_as_large_as_its_photograph(tmp_path, monkeypatch):
+    asked = []
 
-    def lighter(net, x, layer, **options):
-        return Preimage((0.9 * x + 0.1 * options.get("octaves", 4) / 4).clamp(0, 1), {})
+    def negative(net, x, layer, **options):
+        asked.append((net.name, layer, options))
+        return Preimage(1 - x, {})
 
-    def noisy(net, x, layer, *, seed=0):
-        return (x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 1)
-
-    monkeypatch.setattr(recipes, "deepdream", lighter)
-    monkeypatch.setitem(dream.TRICKS, "plain gradient", noisy)
-
-
-def test_each_trick_is_left_out_on_the_same_crops(tmp_path, faint):
-    call = ["dream-tricks", "--network", "efficientnet_lite0", "--count", "3", "--out", str(tmp_path)]
-    main(call)
-    table = {row["tricks"]: row for row in rows(tmp_path / "table.csv")}
-    assert list(table) == list(dream.TRICKS) and {row["n"] for row in table.values()} == {"3"}
-    assert float(table["plain gradient"]["broad"]) < 0.2 < float(table["all three"]["broad"])
-    assert float(table["plain gradient"]["broad difference"]) < 0 and table["all three"]["broad difference"] == ""
-    assert float(table["no jitter"]["broad p"]) == 1
-    before = (tmp_path / "runs.csv").read_text()
-    main(call)
-    assert (tmp_path / "runs.csv").read_text() == before
-
-
-def test_the_crops_are_twelve_and_differ():
-    found = dream.crops(12)
-    assert len({(name, number) for name, number, _ in found}) == 12
-    assert all(x.shape == (1, 3, dream.SIDE, dream.SIDE) for _, _, x in found)
-    first, second = (x for name, _, x in found if name == "coffee")
-    shift = dream.SHIFT
-    assert torch.equal(first[..., shift:, shift:], second[..., :-shift, :-shift])
+    monkeypatch.setattr(recipes, "deepdream", negative)
+    main(["dream", "--layer", "relu3_1", "--octaves", "2", "--out", str(tmp_path)])
+    assert asked == [("vgg19_features", "relu3_1", {"octaves": 2, "steps": 15})]
+    with Image.open(tmp_path / "coffee-relu3_1.jpg") as image:
+        assert image.size == (600, 400)
+        mean = torch.tensor(image.resize((1, 1)).getpixel((0, 0))) / 255
+    assert (mean - (1 - data.photograph("coffee", None).mean((0, 2, 3)))).abs().max() < 0.1
