@@ -82,7 +82,7 @@ class Changed(Tensor):
 
     @staticmethod
     def __new__(cls, known: Clean, clean: Tensor, part: Tensor, at: list[Corner]) -> "Changed":
-        self: Changed = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        self: Changed = Tensor._make_wrapper_subclass(
             cls,
             (len(at), *clean.shape[1:]),
             strides=(clean[0].numel(), *clean.stride()[1:]),
@@ -92,10 +92,10 @@ class Changed(Tensor):
         self.known, self.clean, self.part, self.at = known, clean, part, at
         return self
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         kwargs = kwargs or {}
         known = next(_changed((args, kwargs))).known
         known.call += 1

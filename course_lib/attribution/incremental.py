@@ -97,7 +97,8 @@ def _in_full(net: nn.Module, image: Tensor, boxes: Tensor, content: Content) -> 
 
 def _in_windows(net: nn.Module, image: Tensor, boxes: Tensor, content: Content, clean: Clean) -> Tensor:
     clean.begin()
-    return whole(logits(net, _copies(clean, image, boxes, content)))
+    output: Tensor = whole(logits(net, _copies(clean, image, boxes, content)))
+    return output
 
 
 def _copies(clean: Clean, image: Tensor, boxes: Tensor, content: Content) -> Changed:

@@ -107,8 +107,8 @@ def occlusion_grid(
         boxes = _boxes(x, patch, stride)
         filler = _filler(x, fill, patch)
         grids = []
-        for i, label in enumerate(chosen.tolist()):
-            only = label if score == "logit" else None
+        for i, number in enumerate(chosen.tolist()):
+            only = number if score == "logit" else None
             covered = incremental.outputs(net, x[i : i + 1], boxes, partial(filler, i), only)
             values = (
                 covered[:, 0] if score == "logit" else _scores(covered, chosen[i : i + 1].expand(len(covered)), score)
