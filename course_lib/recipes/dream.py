@@ -197,7 +197,7 @@ def caricature(
     x: Tensor,
     layer: str,
     *,
-    smoothness: float = 0.1,
+    smoothness: float = 0.3,
     jitter: int = 2,
     **options: Unpack[MinimizeOptions],
 ) -> Preimage:
@@ -209,7 +209,7 @@ def caricature(
         net: Any network that takes images in [0, 1].
         x: (n, 3, h, w) in [0, 1].
         layer: Name of the layer.
-        smoothness: Weight of ``TV(y) / TV(x)``.
+        smoothness: Weight of ``TV(y) / TV(x)``. At the default a caricature is about as rough as its photograph.
         jitter: Largest random shift in a step, in pixels; 0 for none.
         options: For `minimize`: regularizer (over any layers, besides the smoothness), steps (by default 60), optimizer
             (by default Adam with a rate of 0.01), seed (of the shifts) and progress.
