@@ -92,10 +92,8 @@ def fooling_image(
         return evolve(net, targets, noise, lambda pixels: pixels.to(like), mutate_pixels, confidence, steps, generator)
     with ready(net, noise.to(like), target) as (_, _, targets):
         # half precision would lose the steps of Adam, so only what the network sees is in it
-        precise = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}
-        sought = (
-            Pattern(side, len(targets), seed=seed).to(**precise) if method == "pattern" else Pixels(noise.to(**precise))
-        )
+        sought = Pattern(side, len(targets), seed=seed) if method == "pattern" else Pixels(noise)
+        sought = sought.to(like.device, torch.promote_types(like.dtype, torch.float32))
         found = minimize(net, cross_entropy("", targets), sought, transform=lambda x: x.to(like), steps=steps)
     return found.image.to(like)
 

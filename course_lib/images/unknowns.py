@@ -286,7 +286,8 @@ class Phase(Image):
 
     def forward(self) -> Tensor:
         """The image."""
-        return (4 * torch.einsum("rc,nchw->nrhw", self.get_buffer("colours"), self.channels())).sigmoid()
+        coloured: Tensor = torch.einsum("rc,nchw->nrhw", self.get_buffer("colours"), self.channels())
+        return (4 * coloured).sigmoid()
 
     def channels(self) -> Tensor:
         """The three channels before the colours: real numbers whose magnitudes are the given ones.

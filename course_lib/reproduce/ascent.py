@@ -131,8 +131,14 @@ def _climb(half: str, name: str, rate: float, lengths: Sequence[int], draws: Seq
     found, seconds = [], 0.0
     for before, steps in zip((0, *lengths), lengths, strict=False):
         began = time.perf_counter()
-        options: MinimizeOptions = {**METHODS[name].options, "steps": steps - before, "optimizer": engine}
-        x = minimize(net, -1 * activation("", labels), image, seed=steps, progress=False, **options).image
+        options: MinimizeOptions = {
+            **METHODS[name].options,
+            "steps": steps - before,
+            "optimizer": engine,
+            "seed": steps,
+            "progress": False,
+        }
+        x = minimize(net, -1 * activation("", labels), image, **options).image
         seconds += (time.perf_counter() - began) / len(x)
         _, sharp = probability(judge, x, labels, 0)
         blurred, seen = probability(judge, x, labels)
