@@ -807,7 +807,8 @@ def test_nothing_to_touch_is_below_44_pixels(driven):
     driven.brush("black")
     small = driven.page.evaluate("""() => [...document.querySelectorAll(
         ".live-app :is(button, select, input:not([type=checkbox], .live-choice *, .live-swatches *)"
-        + ", .live-choice label, .live-swatches label)")].map(e => [e.outerHTML.slice(0, 60), e.getBoundingClientRect()])
+        + ", .live-choice label, .live-swatches label)")]
+        .map(e => [e.outerHTML.slice(0, 60), e.getBoundingClientRect()])
         .filter(([, box]) => box.width && (box.height < 43.5 || box.width < 43.5))
         .map(([name]) => name)""")
     driven.brush(None)

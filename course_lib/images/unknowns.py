@@ -299,7 +299,9 @@ class Phase(Image):
         if self.size[1] % 2 == 0:
             inner = torch.cat([inner[..., :-1], _mirrored(inner[..., -1:])], -1)
         phase = torch.cat([first, inner], -1)
-        return torch.fft.irfft2(torch.polar(self.get_buffer("magnitude").expand_as(phase), phase), s=self.size)
+        spectrum = torch.polar(self.get_buffer("magnitude").expand_as(phase), phase)
+        channels: Tensor = torch.fft.irfft2(spectrum, s=self.size)
+        return channels
 
 
 def _mirrored(column: Tensor) -> Tensor:
