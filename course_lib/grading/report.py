@@ -17,6 +17,7 @@ from course_lib.grading.collect import Found, Submission
 from course_lib.grading.grade import PENDING, Result, Run, write
 from course_lib.grading.notebook import Notebook
 from course_lib.grading.question import Question, Written
+from course_lib.grading.release import WRITE
 from course_lib.grading.roster import Person
 from course_lib.grading.similar import Cluster, similar
 
@@ -97,7 +98,7 @@ def report(
         OSError: The disk is full, for example.
     """
     typed, changes = read_written(run), read_overrides(run)
-    made = cards(run, found, results, typed, changes)
+    made = cards(run, found, results, typed, changes, stub)
     for card in made:
         slug = card.submission.slug
         try:
@@ -129,6 +130,7 @@ def cards(
     results: Mapping[str, Sequence[Result]],
     typed: Points,
     changes: Points,
+    stub: Notebook | None = None,
 ) -> list[Card]:
     """All that is known about each student's work.
 
@@ -138,6 +140,7 @@ def cards(
         results: For each slug, one result for each question that is graded by code.
         typed: What `read_written` gives.
         changes: What `read_overrides` gives.
+        stub: What was handed out; the questions in it are taken off the answers.
 
     Returns:
         A card for each student, sorted by name.
@@ -147,11 +150,17 @@ def cards(
         written = []
         for asked in run.assignment.written:
             points, comment = typed.get((one.student, asked.name), ("", ""))
-            answer = one.notebook.written.get(asked.name, "")
+            answer = _own(one.notebook.written.get(asked.name, ""), stub.written.get(asked.name, "") if stub else "")
             written.append((asked, float(points) if points else None, comment, answer))
         changed = {name: (float(points), why) for (who, name), (points, why) in changes.items() if who == one.student}
         made.append(Card(one, tuple(results[one.slug]), tuple(written), changed))
     return made
+
+
+def _own(answer: str, handed_out: str) -> str:
+    """A written answer without the question above it; "" where nothing was written."""
+    prompt = handed_out.replace(WRITE, "").strip()
+    return (answer.replace(prompt, "", 1) if prompt else answer).replace(WRITE, "").strip()
 
 
 # ---------------------------------------------------------------- tables

@@ -22,8 +22,8 @@ RUN = 6  # tokens of a run
 RENAMED, WRITTEN, WORDS = 0.95, 0.8, 0.6  # of the shares, from which on a pair is listed
 FEW = 12  # runs of its own that a text must have to be compared
 CLASS = 8  # students, from which on what most of them have does not count
-LONG = 20_000  # tokens that are compared, and SIZE characters: no length of an answer slows the comparison
-SIZE = 100_000
+# No length of an answer slows the comparison: so many runs of a student count, so many cells, characters of a cell.
+LONG, CELLS, SIZE = 20_000, 40, 30_000
 MOST = 400  # pairs that are listed
 SKIPPED = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
@@ -113,17 +113,18 @@ def similar(assignment: Assignment, books: Mapping[str, Notebook], stub: Noteboo
         The groups, the most alike first.
     """
     marks = {question.name for question in assignment.asked}
-    codes = {name: "\n".join(text for text, mark in book.code if mark in marks)[:SIZE] for name, book in books.items()}
+    cells = {name: [text[:SIZE] for text, mark in book.code if mark in marks][:CELLS] for name, book in books.items()}
     words = {
-        name: "\n".join(text for mark, text in book.written.items() if mark in marks)[:SIZE]
-        for name, book in books.items()
+        name: [_words(text) for mark, text in book.written.items() if mark in marks] for name, book in books.items()
     }
-    base = "\n".join(text for text, mark in stub.code if mark in marks) if stub else ""
-    base_words = "\n".join(stub.written.values()) if stub else ""
+    base = [text for text, mark in stub.code if mark in marks] if stub else []
+    base_words = [_words(text) for text in stub.written.values()] if stub else []
     names = list(books)
-    shared = _shares([tokens(codes[name], rename=True) for name in names], tokens(base, rename=True))
-    written = _shares([tokens(codes[name]) for name in names], tokens(base))
-    said = _shares([_words(words[name]) for name in names], _words(base_words))
+    renamed = {name: [tokens(text, rename=True) for text in cells[name]] for name in names}
+    plain = {name: [tokens(text) for text in cells[name]] for name in names}
+    shared = _shares([renamed[name] for name in names], [tokens(text, rename=True) for text in base])
+    written = _shares([plain[name] for name in names], [tokens(text) for text in base])
+    said = _shares([words[name] for name in names], base_words)
     alike = (shared >= RENAMED) | (written >= WRITTEN) | (said >= WORDS)
     pairs = [
         Pair(names[i], names[j], float(shared[i, j]), float(written[i, j]), float(said[i, j]))
@@ -150,7 +151,7 @@ def _clusters(pairs: list[Pair]) -> list[Cluster]:
     ]
 
 
-def _shares(documents: list[list[str]], base: list[str]) -> np.ndarray:
+def _shares(documents: list[list[list[str]]], base: list[list[str]]) -> np.ndarray:
     """(n, n): the weight of common runs over that of the smaller document's; 0 where a document has too few."""
     n = len(documents)
     handed_out = _runs(base)
@@ -176,7 +177,10 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _runs(document: list[str]) -> np.ndarray:
-    """The runs of RUN tokens, each as a number of 64 bits, sorted, each once."""
-    found = document[:LONG]
-    return np.unique(np.array([hash(tuple(found[i : i + RUN])) for i in range(len(found) - RUN + 1)], np.int64))
+def _runs(document: list[list[str]]) -> np.ndarray:
+    """The runs of RUN tokens in each cell, each as a number of 64 bits, sorted, each once."""
+    found: list[int] = []
+    for cell in document:
+        some = cell[: max(0, LONG - len(found))]
+        found += [hash(tuple(some[i : i + RUN])) for i in range(len(some) - RUN + 1)]
+    return np.unique(np.array(found, np.int64))
