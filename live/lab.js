@@ -140,7 +140,7 @@ globalThis.live = globalThis.live || {};
     return 3;
   }
 
-  function formula({ layer, loss, channel, label, transform, regulariser, weight, epsilon, start, steps }) {
+  function formula({ layer, loss, channel, label, rule, transform, regulariser, weight, epsilon, start, steps }) {
     const output = layer === lastLayer(), x = transform === "jitter" ? "τ(x)" : "x";
     const named = k => `<i>${page.facts().classes[k]}</i>`;
     const features = `φ<sub>${layer}${channel === null || output ? "" : `, ${channel}`}</sub>`;
@@ -154,8 +154,9 @@ globalThis.live = globalThis.live || {};
     const penalty = { none: "", norm: ` + ${weight} mean (x − ½)²`, variation: ` + ${weight} mean (∂x)²`, ball: "" }[regulariser];
     const bound = regulariser === "ball" ? `, |x − x₀| ≤ ${Math.round(255 * epsilon)}/255` : "";
     const from = { picture: "x₀", noise: "noise", grey: "grey" }[start];
-    return steps ? `x* = argmin<sub>x</sub> ${data}${penalty}${bound}, from ${from}, ${steps} step${steps > 1 ? "s" : ""}`
-      : `∂/∂x [ ${data}${penalty} ] at ${from}`;
+    const guided = rule === "guided" ? ", through guided ReLUs" : "";
+    return (steps ? `x* = argmin<sub>x</sub> ${data}${penalty}${bound}, from ${from}, ${steps} step${steps > 1 ? "s" : ""}`
+      : `∂/∂x [ ${data}${penalty} ] at ${from}`) + guided;
   }
 
   // The technique that the menus are, if it has a name.

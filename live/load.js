@@ -13,7 +13,7 @@ globalThis.live = globalThis.live || {};
       const element = document.createElement("script");
       element.src = here + name;
       element.onload = () => { element.remove(); resolve(); };
-      element.onerror = () => { element.remove(); reject(new Error(`${name} is missing`)); };
+      element.onerror = () => { element.remove(); reject(new Error(`${name.split("?")[0]} is missing`)); };
       document.head.append(element);
     });
   }

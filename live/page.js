@@ -197,6 +197,7 @@
 
   function take(picture, { truth = null, scene = null, source = null } = {}) {
     Object.assign(state, { picture, truth, scene, source });
+    root.setAttribute("aria-busy", "true");
     part.crop.hidden = !source;
     showPicture(part.picture, picture);
     part.picture.setAttribute("aria-label", pictureLabel());
@@ -213,6 +214,7 @@
     await showMaps();
     live.lab.looked();
     push();
+    if (picture === state.picture) root.setAttribute("aria-busy", "false");
   });
 
   // ---------------------------------------------------------------- the stage: a picture and the verdict on it
@@ -347,6 +349,7 @@
   }
 
   async function takeScene(i) {
+    root.setAttribute("aria-busy", "true");
     const { label = null, pixels, jpeg, credit = "Drawn scenes of this course." }
       = (state.network === "coursenet" ? live.scenes : live.photographs)[i];
     part.credit.textContent = credit;
@@ -520,7 +523,12 @@
       take(picture, rest);
       markScene();
     });
-    part.back.addEventListener("click", backToThePicture);
+    part.back.addEventListener("click", () => {
+      backToThePicture();
+      if (part.back.dataset.of !== "push") return;
+      part.epsilon.value = 0;
+      push();
+    });
     let at = [0.5, 0.5];
     const showCursor = () => {
       const width = 100 * 2 * Number(part.size.value) / 96;
