@@ -12,6 +12,11 @@ globalThis.live = globalThis.live || {};
     <p role="status" data-name></p>
     <div class="live-controls">
       <label>Begin with <select data-technique></select></label>
+      <button type="button" data-run>Run</button>
+      <button type="button" disabled data-pause>Pause</button>
+      <button type="button" disabled data-one>One step</button>
+      <button type="button" disabled data-stop>Stop</button>
+      <progress hidden data-progress aria-label="steps"></progress>
     </div>
     <div class="live-menus">
       <fieldset><legend>Features</legend>
@@ -43,7 +48,7 @@ globalThis.live = globalThis.live || {};
           <option value="ball">within ε of this picture</option>
         </select></label>
         <label data-weight-label>Weight <select data-weight>
-          <option>1</option><option>10</option><option selected>100</option><option>1000</option>
+          <option>1</option><option>10</option><option selected>100</option><option>1000</option><option>10000</option>
         </select></label>
         <label data-radius-label>ε <select data-radius>
           <option value="1">1/255</option><option value="2">2/255</option><option value="4" selected>4/255</option>
@@ -63,13 +68,8 @@ globalThis.live = globalThis.live || {};
       </fieldset>
     </div>
     <div class="live-controls">
-      <button type="button" data-run>Run</button>
-      <button type="button" disabled data-pause>Pause</button>
-      <button type="button" disabled data-one>One step</button>
-      <button type="button" disabled data-stop>Stop</button>
       <button type="button" disabled data-save>Save the picture</button>
       <button type="button" disabled data-keep>Take it as the picture</button>
-      <progress hidden data-progress aria-label="steps"></progress>
     </div>
     <div class="live-row">
       <figure data-gradient-figure hidden>
@@ -85,17 +85,26 @@ globalThis.live = globalThis.live || {};
     <p role="status" data-lab-text></p>`;
 
   // A technique's menus, and its chapter. "logits" is the last layer, "middle" one where textures are found.
+  const ASCENT = { loss: "raise", transform: "jitter", regulariser: "variation", start: "noise", steps: 50 };
+  const ATTACK = { page: "07_adversarial", layer: "logits", regulariser: "ball" };
+  const MAP = { page: "05_which_pixels_matter", layer: "logits", loss: "raise", steps: 0 };
   const TECHNIQUES = [
-    { name: "the saliency map", page: "05_which_pixels_matter", layer: "logits", loss: "raise", steps: 0 },
-    { name: "guided backpropagation", page: "05_which_pixels_matter", layer: "logits", loss: "raise", steps: 0, guided: true },
-    { name: "the fast gradient sign method", page: "07_adversarial", layer: "logits", loss: "away", regulariser: "ball", steps: 1 },
-    { name: "projected gradient descent", page: "07_adversarial", layer: "logits", loss: "away", regulariser: "ball", steps: 10 },
-    { name: "a targeted attack", page: "07_adversarial", layer: "logits", loss: "towards", regulariser: "ball", steps: 10 },
-    { name: "a fooling image", page: "07_adversarial", layer: "logits", loss: "towards", start: "noise", steps: 50 },
-    { name: "gradient ascent on a class", page: "06_gradient_ascent", layer: "logits", loss: "raise", transform: "jitter", regulariser: "variation", start: "noise", steps: 50 },
-    { name: "gradient ascent on a channel", page: "06_gradient_ascent", layer: "middle", loss: "raise", transform: "jitter", regulariser: "variation", start: "noise", steps: 50 },
-    { name: "DeepDream", page: "08_deepdream", layer: "middle", loss: "raise", channel: "all", transform: "jitter", steps: 10 },
-    { name: "inversion", page: "09_inversion", layer: "middle", loss: "code", regulariser: "variation", start: "noise", steps: 200 },
+    { ...MAP, name: "the saliency map" },
+    { ...MAP, name: "guided backpropagation", guided: true },
+    { ...ATTACK, name: "the fast gradient sign method", loss: "away", steps: 1 },
+    { ...ATTACK, name: "projected gradient descent", loss: "away", steps: 10 },
+    { ...ATTACK, name: "a targeted attack", loss: "towards", steps: 10 },
+    { ...ATTACK, name: "a fooling image", regulariser: "none", loss: "towards", start: "noise", steps: 50 },
+    { ...ASCENT, name: "gradient ascent on a class", page: "06_gradient_ascent", layer: "logits", weight: 1000 },
+    { ...ASCENT, name: "gradient ascent on a channel", page: "06_gradient_ascent", layer: "middle" },
+    {
+      name: "DeepDream", page: "08_deepdream", layer: "middle", loss: "raise", channel: "all", transform: "jitter",
+      steps: 10,
+    },
+    {
+      name: "inversion", page: "09_inversion", layer: "middle", loss: "code", regulariser: "variation", weight: 10,
+      start: "noise", steps: 200,
+    },
   ];
   const MIDDLE = { coursenet: "relu3", lite0: "block5" };
 
@@ -241,6 +250,7 @@ globalThis.live = globalThis.live || {};
     part.loss.value = found.loss;
     part.transform.value = found.transform || "none";
     part.regulariser.value = found.regulariser || "none";
+    part.weight.value = String(found.weight || 100);
     part.start.value = found.start || "picture";
     part.steps.value = String(found.steps);
     part.guided.checked = Boolean(found.guided);
