@@ -160,13 +160,17 @@ globalThis.live = globalThis.live || {};
       away: () => `− J(${x}, ${named(label)})`,
       towards: () => `J(${x}, ${named(label)})`,
     }[loss]();
-    const penalty = { none: "", norm: ` + ${weight} mean (x − ½)²`, variation: ` + ${weight} mean (∂x)²`, ball: "" }[regulariser];
+    const penalty = {
+      none: "", norm: ` + ${weight} mean (x − ½)²`, variation: ` + ${weight} mean (∂x)²`, ball: "",
+    }[regulariser];
     const bound = regulariser === "ball" ? `, |x − x₀| ≤ ${Math.round(255 * epsilon)}/255` : "";
     const from = { picture: "x₀", noise: "noise", grey: "grey" }[start];
     const guided = rule === "guided" ? ", through guided ReLUs" : "";
-    return (steps ? `x* = argmin<sub>x</sub> ${data}${penalty}${bound}, from ${from}, ${steps} step${steps > 1 ? "s" : ""}`
-      : `∂/∂x [ ${data}${penalty} ] at ${from}`) + guided;
+    if (!steps) return `∂/∂x [ ${data}${penalty} ] at ${from}${guided}`;
+    return `x* = argmin<sub>x</sub> ${data}${penalty}${bound}, from ${from}, ${inSteps(steps)}${guided}`;
   }
+
+  const inSteps = steps => `${steps} step${steps > 1 ? "s" : ""}`;
 
   // The technique that the menus are, if it has a name.
   function technique({ layer, loss, channel, rule, regulariser, start, steps }) {
@@ -216,7 +220,8 @@ globalThis.live = globalThis.live || {};
     }
     part.formula.innerHTML = formula(now);
     const found = technique(now);
-    part.name.innerHTML = found ? `This is <a href="${found.page}.html">${found.name}</a>.` : "This has no name in the book.";
+    part.name.innerHTML = found ? `This is <a href="${found.page}.html">${found.name}</a>.`
+      : "This has no name in the book.";
     part.technique.value = found ? found.name : "";
   }
 
@@ -227,7 +232,7 @@ globalThis.live = globalThis.live || {};
     part.labLayer.textContent = "";
     for (const { name } of shown) part.labLayer.add(new Option(name === lastLayer() ? `${name} (logits)` : name, name));
     part.classes.innerHTML = "";
-    part.classes.append(...page.facts().classes.map(name => Object.assign(document.createElement("option"), { value: name })));
+    part.classes.append(...page.facts().classes.map(name => new Option("", name)));
   }
 
   function fillChannel(wanted = "") {
@@ -302,8 +307,10 @@ globalThis.live = globalThis.live || {};
       const done = await mine.result;
       if (mine !== job || !done) return;
       if (now.steps) page.present(done.picture, done.logits, what);
-      page.say(part.labText, now.steps ? `${what}: energy ${number(energies[0])} at the start, ${number(energies.at(-1))} after `
-        + `${now.steps} step${now.steps > 1 ? "s" : ""}.` : `The gradient of ${page.facts().name}, at the initial image.`);
+      const [before, after] = [energies[0], energies.at(-1)].map(number);
+      page.say(part.labText, now.steps
+        ? `${what}: energy ${before} at the start, ${after} after ${inSteps(now.steps)}.`
+        : `The gradient of ${page.facts().name}, at the initial image.`);
     } catch (error) {
       page.say(part.labText, `It could not be computed: ${error.message}.`);
     }
@@ -337,7 +344,8 @@ globalThis.live = globalThis.live || {};
     context.clearRect(0, 0, width, height);
     Object.assign(context, { strokeStyle: style.color, lineWidth: 1, globalAlpha: 0.4 });
     context.strokeRect(0.5, 0.5, width - 1, height - 1);
-    Object.assign(context, { strokeStyle: style.accentColor === "auto" ? style.color : style.accentColor, lineWidth: 4, globalAlpha: 1 });
+    const accent = style.accentColor === "auto" ? style.color : style.accentColor;
+    Object.assign(context, { strokeStyle: accent, lineWidth: 4, globalAlpha: 1 });
     context.beginPath();
     energies.forEach((energy, i) => {
       const x = margin + (width - 2 * margin) * i / steps;
@@ -345,8 +353,8 @@ globalThis.live = globalThis.live || {};
       if (i) context.lineTo(x, y); else context.moveTo(x, y);
     });
     context.stroke();
-    part.curveText.textContent = `The energy, from ${number(energies[0])} to ${number(energies.at(-1))} at step ${step} of `
-      + `${steps}: loss ${number(loss)}, regulariser ${number(penalty)}.`;
+    part.curveText.textContent = `The energy, from ${number(energies[0])} to ${number(energies.at(-1))} at step ${step} `
+      + `of ${steps}: loss ${number(loss)}, regulariser ${number(penalty)}.`;
     curve.setAttribute("aria-label", part.curveText.textContent);
   }
 

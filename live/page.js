@@ -279,8 +279,8 @@
       <span>${name}<small>${classes.length} classes, ${megabytes(live.facts.networks[key])} MB</small></span></label>`)
       .join("");
     if (known.length === 1) {
-      part.networkText.textContent = "EfficientNet-Lite0, which knows photographs, is not part of this build of the book: "
-        + "its package was not installed.";
+      part.networkText.textContent = "EfficientNet-Lite0, which knows photographs, is not part of this build of the "
+        + "book: its package was not installed.";
     }
     part.networks.addEventListener("change", event => choose(event.target.value));
     part.retry.addEventListener("click", () => choose(root.querySelector("[name=live-network]:checked").value));
@@ -313,8 +313,10 @@
     buildLayers();
     live.lab.changed();
     if (state.source) await takeSquare();
-    else await takeScene(network === "coursenet" ? live.scenes.findIndex(({ label }) => facts().classes[label] === "star") : 0);
+    else await takeScene(network === "coursenet" ? live.scenes.findIndex(isStar) : 0);
   }
+
+  const isStar = ({ label }) => facts().classes[label] === "star";
 
   async function load(network, report) {
     const pictures = network === "coursenet" ? "scenes" : "photographs";
@@ -503,7 +505,7 @@
       part.tools.hidden = !drawing;
       state.brush = drawing ? live.facts.colours[(root.querySelector("[name=live-brush]:checked")
         || root.querySelector("[name=live-brush]")).value] : null;
-      if (drawing) root.querySelector(`[name=live-brush][value="${live.facts.colours.indexOf(state.brush)}"]`).checked = true;
+      if (drawing) part.swatches.querySelectorAll("input")[live.facts.colours.indexOf(state.brush)].checked = true;
       part.draw.setAttribute("aria-expanded", drawing);
       part.draw.textContent = drawing ? "Done" : "Draw";
       part.stage.classList.toggle("live-drawing", drawing);
@@ -804,8 +806,9 @@
     const lifted = steps.reduce((a, b) => (b.fall < a.fall ? b : a));
     const place = ({ box }) => where((box.top + box.bottom) / 2 / side(), (box.left + box.right) / 2 / side());
     const others = steps.filter(step => step.winner !== best);
-    part.heatText.textContent = `The logit of ${name} falls most, by ${number(worst.fall)}, with the patch ${place(worst)}`
-      + (lifted.fall < 0 ? `, and rises most, by ${number(-lifted.fall)}, with the patch ${place(lifted)}. ` : ". ")
+    const falls = `The logit of ${name} falls most, by ${number(worst.fall)}, with the patch ${place(worst)}`;
+    const rises = `, and rises most, by ${number(-lifted.fall)}, with the patch ${place(lifted)}`;
+    part.heatText.textContent = `${falls}${lifted.fall < 0 ? rises : ""}. `
       + `At ${others.length} of ${steps.length} positions the network predicts another class.`;
     part.heat.setAttribute("aria-label", `The occlusion map, red where covering lowers the score of ${name}.`);
   }
@@ -868,8 +871,8 @@
     part.change.setAttribute("aria-label", "Ten times the change, around mid grey");
     present(pushed, found.logits, `Pushed by ${step}/255`);
     part.back.dataset.of = "push";
-    say(part.pushedText, `Every value moved by at most ${step}/255 ${random ? "along random signs" : `against ${before.name}`}`
-      + `: the network says ${verdict(found.logits)}`
+    const along = random ? "along random signs" : `against ${before.name}`;
+    say(part.pushedText, `Every value moved by at most ${step}/255 ${along}: the network says ${verdict(found.logits)}`
       + (now.best === before.best ? " As before." : ` It said ${before.name}, ${percent(before.probability)}.`));
   });
 
