@@ -1,4 +1,5 @@
 import csv
+from math import isnan
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from PIL import Image
 
 from course_lib import cutouts, data, measure, models, recipes, world
 from course_lib.preimage import Interrupted, Preimage
-from course_lib.reproduce import ascent, gallery, inversion, pointing, runs
+from course_lib.reproduce import ascent, dream, gallery, inversion, pointing, runs
 from course_lib.reproduce.__main__ import main
 
 
@@ -129,24 +130,55 @@ def test_the_results_of_another_run_are_not_mixed_in(tmp_path, quick, capsys):
     assert "holds table1, drawn scenes, 32 px, effort 1; choose another --out" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- where maps point
+# ---------------------------------------------------------------- how true maps are
 
 
-def made(objects, rule, hits):
-    return [pointing.Run(objects, i, rule, hit, 0.5, 0.25) for i, hit in enumerate(hits)]
+def made(objects, rule, hits, areas=None):
+    areas = areas or [float("nan")] * len(hits)
+    return [
+        pointing.Run(objects, i, rule, hit, 1 - hit, 0.5, area, area, 0.25)
+        for i, (hit, area) in enumerate(zip(hits, areas, strict=True))
+    ]
 
 
 def test_a_rule_is_compared_with_the_centre_on_the_same_scenes():
     centre, other = made(2, pointing.CENTRE, [1, 0, 0, 0]), made(2, "saliency", [1, 1, 1, 0])
     first, second = pointing.summary([*centre, *other])
     assert (second["objects"], second["rule"], second["n"], second["covered"]) == (2, "saliency", 4, 0.25)
-    assert second["hits"].startswith("0.75 [") and second["over the centre"].startswith("0.50 [")
-    assert first["over the centre"] == "0.00 [0.00, 0.00]" and first["p"] == 1
+    assert second["hit"].startswith("0.75 [") and second["other"].startswith("0.25 [")
+    assert second[f"hit over {pointing.CENTRE}"].startswith("0.50 [")
+    assert first[f"hit over {pointing.CENTRE}"] == "0.00 [0.00, 0.00]"
+    assert first[f"p of hit over {pointing.CENTRE}"] == 1
+    assert second[f"hit over {pointing.EDGES}"] == ""  # not measured
+
+
+def test_the_same_scenes_in_another_order_give_the_same_differences():
+    centre, other = made(1, pointing.CENTRE, [1, 0, 0, 0], [0.1, 0.2, 0.3, 0.4]), made(1, "guided", [0] * 4, [0.3] * 4)
+    row = pointing.summary([*centre, *other])[1]
+    assert pointing.summary([*centre, *reversed(other)])[1] == row
+    assert row[f"deletion over {pointing.CENTRE}"].startswith("0.05 [")
+
+
+def test_hits_have_wilsons_interval_and_areas_students():
+    (row,) = pointing.summary(made(1, "saliency", [1, 1, 1, 1], [0.1, 0.2, 0.3, 0.4]))
+    assert row["hit"] == str(measure.interval([True] * 4)) and row["hit"].endswith("1.00]")
+    assert row["deletion"] == row["insertion"] == str(measure.interval([0.1, 0.2, 0.3, 0.4]))
+
+
+def test_what_was_not_measured_is_empty():
+    rows = pointing.summary([*made(2, pointing.CENTRE, [1, 0]), *made(2, "guided", [1, 1])])
+    assert {row["deletion"] for row in rows} == {row["p of deletion over " + pointing.CENTRE] for row in rows} == {""}
 
 
 def test_one_object_and_two_are_not_mixed():
     rows = pointing.summary([*made(1, pointing.CENTRE, [1, 1]), *made(2, pointing.CENTRE, [0, 0])])
-    assert [(row["objects"], row["hits"][:4]) for row in rows] == [(1, "1.00"), (2, "0.00")]
+    assert [(row["objects"], row["hit"][:4]) for row in rows] == [(1, "1.00"), (2, "0.00")]
+
+
+def test_the_random_map_is_of_the_image_and_not_of_the_run():
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    one, again, other = (pointing.WORLDS["drawn"].rules["random pixels"](None, x[i : i + 1], None) for i in (0, 0, 1))
+    assert torch.equal(one, again) and not torch.equal(one, other)
 
 
 @pytest.mark.slow
@@ -158,7 +190,39 @@ def test_pointing_goes_on_where_it_stopped(tmp_path):
     main([*words, "--count", "3"])
     then = (tmp_path / "runs.csv").read_text().splitlines()
     assert len(first) == 2 + 12 and then[:14] == first and len(then) == 2 + 18
-    assert {row["objects"] for row in rows(tmp_path / "table.csv")} == {"1", "2"}
+    table = rows(tmp_path / "table.csv")
+    assert {row["objects"] for row in table} == {"1", "2"}
+    assert all((row["deletion"] != "") == (row["objects"] == "1") for row in table)
+
+
+def test_a_map_is_measured_as_the_measures_say():
+    """The mask itself as a map: every hit is one, the overlap is whole, and the class goes with its object."""
+    net, scene = models.load("coursenet"), world.draw(1, seed=2)
+    truth = pointing._measured(net, scene, lambda net, x, label: scene.masks.float(), areas=True)
+    assert truth[:3] == (1, 0, 1) and truth[5] == float(scene.masks.float().mean())
+    away = pointing._measured(net, scene, lambda net, x, label: -scene.masks.float(), areas=True)
+    assert away[:3] == (0, 0, 0) and truth[3] < away[3] and truth[4] > away[4]
+    only = pointing._measured(net, scene, lambda net, x, label: scene.masks.float(), areas=False)
+    assert only[:3] == truth[:3] and all(map(isnan, only[3:5]))
+
+
+def test_the_other_object_is_told_from_the_object():
+    net, scene = models.load("coursenet"), world.draw(1, seed=2)
+    elsewhere = ~scene.masks
+    scene.factors["second_mask"] = elsewhere
+    found = pointing._measured(net, scene, lambda net, x, label: elsewhere.float(), areas=True)
+    assert found[:2] == (0, 1) and all(map(isnan, found[3:5]))  # one class does not own the image: no areas
+
+
+def test_the_drawn_world_needs_no_package(tmp_path):
+    words = ["pointing", "--world", "drawn", "--rules", pointing.CENTRE, "guided", "--out", str(tmp_path)]
+    main([*words, "--count", "2"])
+    assert [(row["objects"], row["rule"], row["n"]) for row in rows(tmp_path / "table.csv")] == [
+        ("1", pointing.CENTRE, "2"),
+        ("1", "guided", "2"),
+    ]
+    with pytest.raises(SystemExit):  # another world is another folder
+        main(["pointing", "--rules", pointing.CENTRE, "--count", "2", "--out", str(tmp_path)])
 
 
 # ---------------------------------------------------------------- gradient ascent, each method at its best
