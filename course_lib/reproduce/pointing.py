@@ -1,4 +1,4 @@
-"""How true attribution maps are, on composed photographs of one object and of two, whose masks are known."""
+"""How true attribution maps are, where masks are known: composed photographs of one object and two, drawn scenes."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_lib import attribution, cutouts, models
+from course_lib import attribution, cutouts, models, world
 from course_lib.errors import require
 from course_lib.measure import area, deletion, insertion, interval, iou, paired, pointing_game
 from course_lib.progress import bar
 from course_lib.reproduce import runs
 
-__all__ = ["BASELINES", "CENTRE", "EDGES", "RULES", "Run", "add_parsers", "run", "summary"]
+__all__ = ["BASELINES", "CENTRE", "EDGES", "WORLDS", "Run", "World", "add_parsers", "run", "summary"]
 
-SEED = 5_000  # of the scenes
 STEPS = 16  # of deletion and insertion
-TITLE = "maps of EfficientNet-Lite0, 224 px; SmoothGrad 8 copies; integrated gradients 10 steps; occlusion 64/40 px"
 Rule = Callable[[nn.Module, Tensor, Tensor], Tensor]  # network, image, label -> (1, 1, h, w)
 
 
@@ -29,12 +27,12 @@ class Run(NamedTuple):
     Attributes:
         objects: How many objects stand in the scene, 1 or 2; with 2, the map is of the first one's class.
         scene: Number of the scene, from 0.
-        rule: Name of the rule, one of RULES.
+        rule: Name of the rule, a key of `World.rules`.
         hit: Whether the map's largest value lies on the object, 0 or 1 (`measure.pointing_game`).
         other: Whether it lies on the other object, 0 or 1; 0 with one object.
         iou: Overlap of the mask with as many of the map's largest values (`measure.iou`).
         deletion: Area under P(class) while the map's largest pixels turn grey (`measure.deletion`), nan with two
-            objects and for the rules in POINTING_ONLY.
+            objects and for the rules in `World.pointing_only`.
         insertion: Area under P(class) while they are brought back into the blurred image, or nan.
         covered: Fraction of the image that the object covers, which is chance for `hit`.
     """
@@ -62,31 +60,86 @@ def _centre(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     return (2 - rows[:, None].square() - columns.square())[None, None]
 
 
-@cache
-def _untrained() -> models.Network:
-    return models.load("efficientnet_lite0", weights="random")
+def _edges(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    """How much neighbours in a row differ."""
+    return x.diff(dim=3, prepend=x[..., :1]).abs().amax(1, keepdim=True)
 
 
-RANDOM, CENTRE, EDGES = "random pixels", "centre of the image", "edges of the image"
-#: What is compared, by name. The first three look at no network, the fourth at one without training.
-RULES: dict[str, Rule] = {
-    RANDOM: _random,
-    CENTRE: _centre,
-    EDGES: lambda net, x, label: x.diff(dim=3, prepend=x[..., :1]).abs().amax(1, keepdim=True),
-    "saliency, random weights": lambda net, x, label: attribution.saliency(_untrained(), x, label),
-    "saliency": attribution.saliency,
-    "guided": partial(attribution.saliency, rule="guided"),
-    "deconvnet": partial(attribution.saliency, rule="deconvnet"),
-    "SmoothGrad": partial(attribution.smooth_grad, samples=8),
-    "integrated gradients": lambda net, x, label: attribution.integrated_gradients(net, x, label, steps=10).abs(),
-    "Grad-CAM": attribution.grad_cam,
-    "occlusion": partial(attribution.occlusion, patch=64, stride=40),
-}
+RANDOM, CENTRE, EDGES, UNTRAINED = (
+    "random pixels",
+    "centre of the image",
+    "edges of the image",
+    "saliency, random weights",
+)
 #: With what every rule is compared, scene by scene.
 BASELINES = (CENTRE, EDGES)
-#: Rules whose deletion and insertion are not measured: controls, and a map that is the same for every image.
-POINTING_ONLY = (RANDOM, "saliency, random weights", "deconvnet")
 CRITERIA = ("hit", "iou", "deletion", "insertion")
+
+
+class World(NamedTuple):
+    """Where maps are measured, and with which settings.
+
+    Attributes:
+        title: Of the results: the network, the settings.
+        network: Name of the network that is explained.
+        objects: How many objects stand in a scene: each number is measured for itself.
+        scenes: (count, number of objects) -> that many scenes, the first of a longer call first.
+        rules: What is compared, by name. The first three look at no network, the fourth at one without training.
+        pointing_only: Rules whose deletion and insertion are not measured.
+    """
+
+    title: str
+    network: str
+    objects: tuple[int, ...]
+    scenes: Callable[[int, int], Any]
+    rules: dict[str, Rule]
+    pointing_only: tuple[str, ...]
+
+
+def _rules(network: str, noise: float, patch: int, stride: int) -> dict[str, Rule]:
+    @cache
+    def untrained() -> models.Network:
+        return models.load(network, weights="random")
+
+    return {
+        RANDOM: _random,
+        CENTRE: _centre,
+        EDGES: _edges,
+        UNTRAINED: lambda net, x, label: attribution.saliency(untrained(), x, label),
+        "saliency": attribution.saliency,
+        "guided": partial(attribution.saliency, rule="guided"),
+        "deconvnet": partial(attribution.saliency, rule="deconvnet"),
+        "SmoothGrad": partial(attribution.smooth_grad, samples=5, noise=noise),
+        "integrated gradients": lambda net, x, label: attribution.integrated_gradients(net, x, label, steps=5).abs(),
+        "Grad-CAM": attribution.grad_cam,
+        "occlusion": partial(attribution.occlusion, patch=patch, stride=stride),
+    }
+
+
+def _composed(n: int, objects: int) -> cutouts.Scenes:
+    among = cutouts.recognised(models.load("efficientnet_lite0"))
+    return cutouts.compose(n, seed=5_000, among=among, second=objects == 2)
+
+
+#: By name. SmoothGrad's noise is the one of its paper on photographs; CourseNet has never seen as much.
+WORLDS = {
+    "photographed": World(
+        "maps of EfficientNet-Lite0, 224 px; SmoothGrad 5 copies; integrated gradients 5 steps; occlusion 64/40 px",
+        "efficientnet_lite0",
+        (1, 2),
+        _composed,
+        _rules("efficientnet_lite0", 0.15, 64, 40),
+        (RANDOM, UNTRAINED, "deconvnet"),  # controls, and a map that is the same for every image
+    ),
+    "drawn": World(
+        "maps of CourseNet, 96 px; SmoothGrad 5 copies, noise 0.05; integrated gradients 5 steps; occlusion 24/12 px",
+        "coursenet",
+        (1,),
+        lambda n, objects: world.draw(n, seed=5_000),
+        _rules("coursenet", 0.05, 24, 12),
+        (),
+    ),
+}
 
 
 def add_parsers(tables: Any) -> None:
@@ -95,9 +148,11 @@ def add_parsers(tables: Any) -> None:
     Args:
         tables: The subparsers (`argparse`) that the command is added to.
     """
-    one = tables.add_parser("pointing", help="how true attribution maps are, on composed photographs")
+    names = WORLDS["photographed"].rules
+    one = tables.add_parser("pointing", help="how true attribution maps are, on composed photographs or drawn scenes")
     one.add_argument("--count", type=int, default=200, help="how many scenes (default 200)")
-    one.add_argument("--rules", nargs="+", choices=list(RULES), default=list(RULES), help="by default all")
+    one.add_argument("--rules", nargs="+", choices=list(names), default=list(names), help="by default all")
+    one.add_argument("--world", choices=list(WORLDS), default="photographed", help="by default photographed")
     one.set_defaults(run=run)
 
 
@@ -112,30 +167,31 @@ def run(given: argparse.Namespace) -> None:
         ValueError: count < 2, or a folder for the results that holds the runs of something else.
     """
     require(given.count >= 2, f"count must be at least 2, got {given.count}")
-    net = models.load("efficientnet_lite0")
-    among = cutouts.recognised(net)
-    done = runs.stored(given.out / "runs.csv", Run, TITLE)
+    where = WORLDS[given.world]
+    net = models.load(where.network)
+    done = runs.stored(given.out / "runs.csv", Run, where.title)
     there = {(one.objects, one.scene, one.rule) for one in done}
-    worlds = {objects: cutouts.compose(given.count, seed=SEED, among=among, second=objects == 2) for objects in (1, 2)}
-    # Scene by scene, so that a run that was stopped has all of them for the same scenes
-    keys = [(objects, i, rule) for i in range(given.count) for objects in worlds for rule in given.rules]
+    scenes = {objects: where.scenes(given.count, objects) for objects in where.objects}
+    # Scene by scene, so that a run that was stopped has all rules for the same scenes
+    keys = [(objects, i, rule) for i in range(given.count) for objects in scenes for rule in given.rules]
     for objects, i, rule in bar([key for key in keys if key not in there], desc="maps"):
-        done.append(Run(objects, i, rule, *_measured(net, worlds[objects][i], rule)))
+        found = _measured(net, scenes[objects][i], where.rules[rule], areas=rule not in where.pointing_only)
+        done.append(Run(objects, i, rule, *found))
         runs.keep(given.out / "runs.csv", done[-1])
-    runs.tabulate(given.out / "table.csv", TITLE, summary([one for one in done if one.scene < given.count]))
+    runs.tabulate(given.out / "table.csv", where.title, summary([one for one in done if one.scene < given.count]))
 
 
-def _measured(net: nn.Module, scene: cutouts.Scenes, rule: str) -> tuple[int, int, float, float, float, float]:
+def _measured(net: nn.Module, scene: Any, rule: Rule, *, areas: bool) -> tuple[int, int, float, float, float, float]:
     """What a `Run` holds behind its rule."""
     x, label, mask = scene.images, scene.labels, scene.masks
-    heat = RULES[rule](net, x, label)
+    heat = rule(net, x, label)
     second = scene.factors.get("second_mask")
     other = second is not None and bool(second.any()) and bool(pointing_game(heat, second))
-    areas = (nan, nan)
-    if second is None and rule not in POINTING_ONLY:
-        curves = deletion(net, x, label, heat, steps=STEPS), insertion(net, x, label, heat, steps=STEPS)
-        areas = float(area(curves[0])), float(area(curves[1]))
-    return int(pointing_game(heat, mask)), int(other), float(iou(heat, mask)), *areas, float(mask.float().mean())
+    gone = back = nan
+    if second is None and areas:
+        gone = float(area(deletion(net, x, label, heat, steps=STEPS)))
+        back = float(area(insertion(net, x, label, heat, steps=STEPS)))
+    return int(pointing_game(heat, mask)), int(other), float(iou(heat, mask)), gone, back, float(mask.float().mean())
 
 
 def summary(done: Sequence[Run]) -> list[dict[str, Any]]:
