@@ -7,7 +7,7 @@ from PIL import Image
 
 from course_lib import cutouts, data, measure, models, recipes, world
 from course_lib.preimage import Interrupted, Preimage
-from course_lib.reproduce import ascent, dream, gallery, inversion, pointing, runs
+from course_lib.reproduce import ascent, gallery, inversion, pointing, runs
 from course_lib.reproduce.__main__ import main
 
 

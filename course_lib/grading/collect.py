@@ -60,6 +60,7 @@ class Submission:
         note: What an instructor should know about the choice of the file; "" for nothing.
         late: Did Canvas mark it as late?
         person: Who it is in the roster; None without a roster, or where nobody is sure to be meant.
+        where: Its place in the folder or archive, from which it can be read again; None where it was not read.
     """
 
     student: str
@@ -71,7 +72,7 @@ class Submission:
     note: str = ""
     late: bool = False
     person: Person | None = None
-    _where: "tuple[_Source, _File] | None" = field(default=None, repr=False, compare=False)
+    where: "tuple[_Source, _File] | None" = field(default=None, repr=False, compare=False)
 
     @property
     def slug(self) -> str:
@@ -87,7 +88,7 @@ class Submission:
             (media type, base64) of each; empty where the file cannot be read any more.
         """
         try:
-            return notebook.figures(self._where[0].read(self._where[1])) if self._where else ()
+            return notebook.figures(self.where[0].read(self.where[1])) if self.where else ()
         except (_Refused, Unreadable):
             return ()
 
