@@ -334,22 +334,3 @@ def test_a_dream_is_as_large_as_its_photograph(tmp_path, monkeypatch):
         assert image.size == (600, 400)
         mean = torch.tensor(image.resize((1, 1)).getpixel((0, 0))) / 255
     assert (mean - (1 - data.photograph("coffee", None).mean((0, 2, 3)))).abs().max() < 0.1
-
-
-# ---------------------------------------------------------------- dreams
-
-
-def test_a_dream_is_as_large_as_its_photograph(tmp_path, monkeypatch):
-    asked = []
-
-    def negative(net, x, layer, **options):
-        asked.append((net.name, layer, options))
-        return Preimage(1 - x, {})
-
-    monkeypatch.setattr(recipes, "deepdream", negative)
-    main(["dream", "--layer", "relu3_1", "--octaves", "2", "--out", str(tmp_path)])
-    assert asked == [("vgg19_features", "relu3_1", {"octaves": 2, "steps": 15})]
-    with Image.open(tmp_path / "coffee-relu3_1.jpg") as image:
-        assert image.size == (600, 400)
-        mean = torch.tensor(image.resize((1, 1)).getpixel((0, 0))) / 255
-    assert (mean - (1 - data.photograph("coffee", None).mean((0, 2, 3)))).abs().max() < 0.1
