@@ -87,8 +87,16 @@ def test_every_method_reaches_its_target_or_says_so_and_a_run_goes_on(tmp_path, 
     assert (tmp_path / "runs.csv").read_text() == stored
 
 
+@pytest.mark.slow
+def test_the_slow_methods_can_be_left_out(tmp_path, small):
+    main(["adversarial", "--count", "2", "--sizes", "0", "--out", str(tmp_path)])
+    assert [row["method"] for row in rows(tmp_path / "table.csv")] == [
+        f"{next(iter(adversarial.METHODS))} {level}/255" for level in adversarial.LEVELS
+    ]
+
+
 @pytest.mark.parametrize("words", [("--count", "1"), ("--count", "4", "--sizes", "5"), ("--sizes", "1")])
 def test_bad_counts_are_refused(words, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["adversarial", *words, "--out", str(tmp_path)])
-    assert "must be at least 2" in (said := capsys.readouterr().err) or "sizes is in" in said
+    assert "must be at least 2" in (said := capsys.readouterr().err) or "sizes is 0 or in" in said

@@ -87,7 +87,9 @@ def add_parsers(tables: Any) -> None:
     one = tables.add_parser("adversarial", help="how often, and by how little, EfficientNet-Lite0 is fooled")
     one.add_argument("--folder", type=Path, help="photographs to attack; composed scenes by default")
     one.add_argument("--count", type=int, default=200, help="how many images (default 200)")
-    one.add_argument("--sizes", type=int, default=10, help="how many of them by the slow methods too (default 10)")
+    one.add_argument(
+        "--sizes", type=int, default=10, help="how many of them by the slow methods too, or 0 (default 10)"
+    )
     one.set_defaults(run=run)
 
 
@@ -101,11 +103,12 @@ def run(given: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: There is no such folder, or the cut-outs or the weights are not on this machine.
-        ValueError: count < 2, sizes outside [2, count], a folder with fewer images, or a folder for the results that
-            holds the runs of something else.
+        ValueError: count < 2, sizes neither 0 nor in [2, count], a folder with fewer images, or a folder for the
+            results that holds the runs of something else.
     """
     require(given.count >= 2, f"count must be at least 2, got {given.count}")
-    require(2 <= given.sizes <= given.count, f"sizes is in [2, {given.count}], got {given.sizes}")
+    few = given.sizes == 0 or 2 <= given.sizes <= given.count
+    require(few, f"sizes is 0 or in [2, {given.count}], got {given.sizes}")
     net = models.load("efficientnet_lite0")
     title = f"adversarial, EfficientNet-Lite0, {'scenes' if given.folder is None else 'photographs'}, random targets"
     done = runs.stored(given.out / "runs.csv", Run, title)
