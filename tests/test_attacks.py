@@ -78,13 +78,41 @@ def test_apgd_t_leaves_as_many_right_as_torchattacks(robust, scenes):
     assert abs(ours - theirs) <= 0.01 and 0.4 < ours < 0.75
 
 
+class Replayed(torchattacks.Square):
+    """Torchattacks' search with the draws of ours, and the stripes counted as the first of all queries."""
+
+    def __init__(self, net, epsilon, queries):
+        super().__init__(net, eps=epsilon, n_queries=queries - 1)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def random_choice(self, shape):
+        return 2.0 * torch.randint(2, shape[-3:], generator=self.generator) - 1
+
+    def random_int(self, low=0, high=1):
+        return torch.randint(low, high + 1, (), generator=self.generator)
+
+    def p_selection(self, it):
+        queries, self.n_queries = self.n_queries, self.n_queries + 1
+        area = super().p_selection(it + 1)
+        self.n_queries = queries
+        return area
+
+    def forward(self, x, y):
+        self.init_hyperparam(x)
+        return self.attack_single_run(x, y)[1]
+
+
 @pytest.mark.slow
-def test_square_leaves_as_many_right_as_torchattacks(robust, scenes):
-    x, y = scenes.images, scenes.labels
-    found = adversarial.square(robust, x, y, 8 / 255, 60, anyway=True)
-    expected = torchattacks.Square(robust, eps=8 / 255, n_queries=60)(x, y)
+def test_square_is_torchattacks_with_the_same_draws(robust, scenes):
+    # with its own draws, either leaves another share right each time: only the same ones can be held to a point
+    right = held(robust, scenes.images, scenes.labels)
+    x, y, queries = scenes.images[right], scenes.labels[right], 30
+    found = adversarial.square(robust, x, y, 8 / 255, queries)
+    expected = Replayed(robust, 8 / 255, queries)(x, y)
     ours, theirs = (held(robust, moved, y).float().mean() for moved in (found, expected))
-    assert abs(ours - theirs) <= 0.03 and ours < held(robust, x, y).float().mean() - 0.1
+    assert abs(ours - theirs) <= 0.01 and ours < 0.9
+    same = (found - expected).abs().amax((1, 2, 3)) < 1e-5  # rounding in another batch may break a tie of two scores
+    assert same.float().mean() > 0.9
 
 
 @pytest.mark.parametrize("steps", [1, 10, 50, 100])

@@ -70,7 +70,7 @@ def _lbfgs(net: nn.Module, x: Tensor, target: int) -> Tensor:
 
 
 #: The attacks, by name.
-METHODS: dict[str, Attack] = {"PGD, largest change": _ladder, "PGD, length": _shortest, "L-BFGS": _lbfgs}
+METHODS: dict[str, Attack] = {"PGD by largest change": _ladder, "PGD by length": _shortest, "L-BFGS": _lbfgs}
 
 
 @torch.no_grad()
