@@ -406,7 +406,8 @@ def test_renamed_code_is_found_and_copied_words_too():
 
 def test_three_who_share_are_one_group_and_not_three_pairs():
     solution = read(submissions.solution(KEY))
-    (cluster,) = similar.similar(ASKED, {"ann": solution, "bob": solution, "cem": solution, **class_of(1)})
+    books = {"ann": solution, "bob": solution, "cem": solution, **class_of(1)}
+    (cluster,) = similar.similar(ASKED, books, read(submissions.stub(KEY)))
     assert cluster.students == ("ann", "bob", "cem")
     assert len(cluster.pairs) == 3
 
