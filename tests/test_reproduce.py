@@ -317,6 +317,23 @@ def test_the_gallery_makes_a_sheet_of_classes(tmp_path, monkeypatch):
         main([*words[:3], "--classes", "zebr", "--out", str(tmp_path)])
 
 
+def test_the_units_of_both_networks_stand_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "load", lambda name: name)
+
+    def grey(net, layer, channel, steps):
+        depth = gallery.UNITS[net].index(layer)
+        return torch.full((1, 3, 224, 224), (depth + 5 * (net == "vgg19_features") + 10 * (channel == 10)) / 20)
+
+    monkeypatch.setattr(gallery, "_unit", grey)
+    main(["gallery", "--parts", *gallery.UNITS, "--out", str(tmp_path)])
+    with Image.open(tmp_path / "units.webp") as sheet:
+        centres = [
+            [sheet.getpixel((118 + 230 * column, 118 + 230 * row))[0] for column in range(4)] for row in range(5)
+        ]
+    wanted = [[row, row + 10, row + 5, row + 15] for row in range(5)]
+    assert (torch.tensor(centres) / 255 - torch.tensor(wanted) / 20).abs().max() < 0.02
+
+
 # ---------------------------------------------------------------- dreams
 
 
