@@ -48,7 +48,7 @@ CARDS = [
     Card("05_which_pixels_matter", figure=2, tiles=(0, 4, 8, 3, 6, 11), columns=3),
     Card("06_gradient_ascent", tiles=(0, 1)),
     Card("07_adversarial", tiles=(0, 1)),
-    Card("08_deepdream", tiles=(1,), columns=1),
+    Card("08_deepdream", figure=1, tiles=(2,), columns=1),
     Card("09_inversion", figure=5, tiles=(0, 1, 2, 3, 4, 5), columns=3),
     Card("10_texture", figure=1, tiles=(2, 3)),
     Card("11_style", tiles=(0, 1)),
@@ -60,7 +60,7 @@ MAP, MAP_BOX = "01_embeddings", (0, 80, 420, 262)  # left, top, width, height of
 # Below the photographs in the hero, from left to right.
 PAINTED = [
     Card("06_gradient_ascent", tiles=(0,)),
-    Card("08_deepdream", tiles=(1,)),
+    Card("08_deepdream", figure=1, tiles=(2,)),
     Card("11_style", tiles=(0,)),
     Card("11_style", tiles=(1,)),
 ]
