@@ -106,9 +106,9 @@ class Replayed(torchattacks.Square):
 def test_square_is_torchattacks_with_the_same_draws(robust, scenes):
     # with its own draws, either leaves another share right each time: only the same ones can be held to a point
     right = held(robust, scenes.images, scenes.labels)
-    x, y, queries = scenes.images[right], scenes.labels[right], 30
-    found = adversarial.square(robust, x, y, 8 / 255, queries)
-    expected = Replayed(robust, 8 / 255, queries)(x, y)
+    x, y, epsilon, queries = scenes.images[right], scenes.labels[right], 24 / 255, 20
+    found = adversarial.square(robust, x, y, epsilon, queries)
+    expected = Replayed(robust, epsilon, queries)(x, y)
     ours, theirs = (held(robust, moved, y).float().mean() for moved in (found, expected))
     assert abs(ours - theirs) <= 0.01 and ours < 0.9
     same = (found - expected).abs().amax((1, 2, 3)) < 1e-5  # rounding in another batch may break a tie of two scores
