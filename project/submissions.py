@@ -449,11 +449,11 @@ import sys
 sys.modules["define"].said = lambda *k: "x" * 10**7
 sys.modules["plain"].check = lambda *k: None
 def ANSWER(**k):
-    return [[]] * 40_000
+    return [[]] * 20_000
 """,
         r"tampered|sent more",
     ),
-    "thirty thousand lists": ("def ANSWER(**k):\n    return [[]] * 30_000", r"holds more than 10000 values"),
+    "twenty thousand lists": ("def ANSWER(**k):\n    return [[]] * 20_000", r"holds more than 10000 values"),
     "two megabytes": (
         "import torch\ndef ANSWER(**k):\n    return torch.zeros(250_000).double()",
         r"2000 kB, and 100 kB is the most",
