@@ -499,7 +499,7 @@ def ANSWER(**k):
             time.sleep(60)
     time.sleep(60)
 """,
-        r"together used more than 1 GB of memory",
+        r"together used more than 1 GB of memory|it waits for something",  # on a very busy machine they get nowhere
     ),
     "hands that share": (
         """
@@ -513,7 +513,7 @@ def ANSWER(**k):
             time.sleep(60)
     time.sleep(60)
 """,
-        r"together used more than 1 GB of memory",
+        r"together used more than 1 GB of memory|it waits for something",  # on a very busy machine they get nowhere
     ),
     "memory that stays": (
         """
