@@ -275,7 +275,7 @@ def pytorchs(net, x, steps, layer, loss, variation=0.0):
         adam.zero_grad()
         down, right = image.diff(dim=2).square().sum(), image.diff(dim=3).square().sum()
         energy = loss(Taps(net, layer)(image)[layer]) + variation * (down + right) / image.numel()
-        energies.append(float(energy))
+        energies.append(energy.item())
         if step < steps:
             energy.backward()
             adam.step()
@@ -317,21 +317,22 @@ def test_ten_steps_are_those_of_pytorchs_adam(in_browser, coursenet, scenes, tec
     image, true = pytorchs(coursenet, first, 10, menus["layer"], loss, variation)
     assert np.allclose(energies, true, rtol=2e-3, atol=1e-4)
     assert energies[-1] < energies[0]
-    assert (found - image).abs().mean() < 2e-3  # Adam divides by the gradient, also where it is nearly nothing
+    # Adam divides by the gradient, also where it is nearly nothing: a twentieth of the way may differ.
+    assert (found - image).abs().mean() < 0.05 * (image - first).abs().mean()
 
 
-def test_ten_signed_steps_are_the_packages_pgd(in_browser, coursenet, scenes):
+def test_ten_signed_steps_are_the_packages_pgd(in_browser, exact, scenes):
     x, label, epsilon = scenes.images[1:2], int(scenes.labels[1]), 4 / 255
     found, _ = minimised(
         in_browser, x, layer="fc8", loss="away", label=label, regulariser="ball", epsilon=epsilon, steps=10
     )
-    true = adversarial.pgd(coursenet, x, label, epsilon, steps=10, anyway=True)
+    true = adversarial.pgd(exact, x.double(), label, epsilon, steps=10, anyway=True)
     assert (found - x).abs().max() < epsilon + 1e-6 and 0 <= found.min() and found.max() <= 1
     with torch.no_grad():
-        both = F.cross_entropy(coursenet(torch.cat([found, true])), torch.tensor([label, label]), reduction="none")
-        clean = F.cross_entropy(coursenet(x), torch.tensor([label]))
+        both = F.cross_entropy(exact(torch.cat([found, true])), torch.tensor([label, label]), reduction="none")
+        clean = F.cross_entropy(exact(x.double()), torch.tensor([label]))
     assert both[0] > clean + 1
-    assert both[0] == pytest.approx(float(both[1]), rel=0.05)
+    assert both[0] == pytest.approx(float(both[1]), rel=1e-3)
 
 
 def test_jitter_moves_the_gradient_back(in_browser, scenes):
