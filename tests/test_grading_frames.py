@@ -4,12 +4,12 @@ import json
 import math
 import tracemalloc
 
+import hypothesis
 import pytest
 import torch
 
 from course_lib.grading import child, compare, grade, plain, question
 
-hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
 
 ASKED = question.question("a2.overlap")

@@ -295,7 +295,8 @@ def _units(name: str, given: argparse.Namespace) -> Tensor:
                 path.write_bytes(plotting.encode(_unit(net, layer, channel, given.steps), "png"))
             shown.append(data.read(path, None))
     _sheet(given.out / f"{name}.webp", torch.cat(shown), len(CHANNELS))
-    return torch.cat(shown).unflatten(0, (-1, len(CHANNELS)))
+    images: Tensor = torch.cat(shown).unflatten(0, (-1, len(CHANNELS)))
+    return images
 
 
 def _unit(net: Network, layer: str, channel: int, steps: int | None) -> Tensor:

@@ -35,7 +35,7 @@ def stored(path: Path, kind: type[Run], title: str) -> list[Run]:
         return []
     lines = path.read_text().splitlines()
     require(lines[:1] == [f"# {title}"], f"{path} holds {lines[0][2:] if lines else 'nothing'}; choose another --out")
-    whole = [line for line in lines[2:] if line.count(",") + 1 == len(fields)]  # a crash may cut the last one
+    whole = [line for line in lines[2:] if len(next(csv.reader([line]), [])) == len(fields)]  # a crash may cut the last
     path.write_text("\n".join([*lines[:2], *whole, ""]))
     return [kind(*(of(text) for of, text in zip(fields.values(), row, strict=True))) for row in csv.reader(whole)]
 
