@@ -172,6 +172,9 @@ ROWS = {
     "recipes.greedy_weights": Row(
         lambda net, x, label: recipes.greedy_weights(net, x[:1], 2, until="conv2", evaluations=2)(x), needs_size=True
     ),
+    "recipes.in_focus": Row(
+        lambda net, x, label: recipes.in_focus(net, "fc", label, x, views=2, blur=2), labels=True, classes=False
+    ),
     "recipes.invert": Row(
         lambda net, x, label: recipes.invert(taps.Taps(net, "conv2"), x, stages=[(preimage.ADAM, 2)])
     ),
