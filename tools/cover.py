@@ -39,6 +39,7 @@ class Card(NamedTuple):
     tiles: tuple[int, ...] = ()  # none: the whole figure
     columns: int = 2
     part: tuple[float, float, float, float] = (0, 0, 1, 1)  # of a whole figure: left, top, right, bottom
+    file: str = ""  # of images/, where the page shows a file
 
 
 CARDS = [
@@ -46,7 +47,7 @@ CARDS = [
     Card("03_feature_space", tiles=(5, 6, 7, 15, 16, 17), columns=3),
     Card("04_activations", tiles=(0, 1, 2, 3, 4, 5), columns=3),
     Card("05_which_pixels_matter", figure=2, tiles=(0, 4, 8, 3, 6, 11), columns=3),
-    Card("06_gradient_ascent", tiles=(0, 1)),
+    Card("06_gradient_ascent", tiles=(1, 2), file="ascent.webp"),
     Card("07_adversarial", tiles=(0, 1)),
     Card("08_deepdream", figure=1, tiles=(2,), columns=1),
     Card("09_inversion", figure=5, tiles=(0, 1, 2, 3, 4, 5), columns=3),
@@ -59,7 +60,7 @@ MAP, MAP_BOX = "01_embeddings", (0, 80, 420, 262)  # left, top, width, height of
 
 # Below the photographs in the hero, from left to right.
 PAINTED = [
-    Card("06_gradient_ascent", tiles=(0,)),
+    Card("06_gradient_ascent", tiles=(2,), file="ascent.webp"),
     Card("08_deepdream", figure=1, tiles=(2,)),
     Card("11_style", tiles=(0,)),
     Card("11_style", tiles=(1,)),
@@ -101,7 +102,7 @@ def tiles(figure: Image.Image, least: int = 60) -> list[Image.Image]:
 
 def chosen(row: Card) -> list[Image.Image]:
     """The images that a row names, in its order."""
-    stored = figures(row.page)
+    stored = [Image.open(IMAGES / row.file).convert("RGB")] if row.file else figures(row.page)
     if row.figure >= len(stored):
         sys.exit(f"{row}: the page has stored {len(stored)} figures")
     found = tiles(stored[row.figure])
