@@ -42,7 +42,7 @@
           <span role="status" data-loading-text></span>
           <button type="button" hidden data-retry>Try again</button>
         </div>
-        <div role="group" aria-label="Pictures" class="live-scenes" data-scenes></div>
+        <div role="group" aria-label="Pictures" class="live-scenes" tabindex="0" data-scenes></div>
         <p class="live-note" data-credit></p>
         <div class="live-controls">
           <label class="live-file">A picture of your own

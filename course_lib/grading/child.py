@@ -16,6 +16,7 @@ import resource
 import select
 import signal
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,8 @@ PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36  # of <linux/prctl.h>
 
 def main() -> None:
     """Load torch, shut the ways out, and answer requests until standard input ends."""
+    # libraries look for these folders as they are imported; nothing can be written there
+    tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/tmp"
     import torch
 
     torch.set_num_threads(1)
