@@ -125,6 +125,25 @@ def bytes_of(book: Book) -> bytes:
 
 # The attacks. ANSWER stands for the name of the function that is asked for. Beside each: what the report must say.
 
+
+def forged(message: str) -> str:
+    """An answer that sends a message of its own to whatever is open, and ends.
+
+    Args:
+        message: As Python writes it, with `torch` at hand.
+    """
+    return f"""
+import os, sys, torch
+data = sys.modules["plain"].encode({message})
+for fd in range(64):
+    try:
+        os.write(fd, len(data).to_bytes(8, "big") + data)
+    except OSError:
+        pass
+os._exit(0)
+"""
+
+
 ATTACKS: dict[str, tuple[str, str]] = {
     # lies about values
     "equal to everything": (
@@ -193,16 +212,7 @@ def ANSWER(**k):
         r"tampered",
     ),
     "answers with more keys": (
-        """
-import os, sys, torch
-data = sys.modules["plain"].encode({"call": 0, "answer": 1.0, "points": 100})
-for fd in range(64):
-    try:
-        os.write(fd, len(data).to_bytes(8, "big") + data)
-    except OSError:
-        pass
-os._exit(0)
-""",
+        forged('{"call": 0, "answer": 1.0, "points": 100}'),
         r"tampered",
     ),
     "garbage in the channel": (
@@ -418,29 +428,11 @@ def ANSWER(**k):
     ),
     # what leaves the sandbox, again: types, sizes, and the rules themselves
     "a call of two numbers": (
-        """
-import os, sys, torch
-data = sys.modules["plain"].encode({"call": torch.zeros(2), "answer": 1.0})
-for fd in range(64):
-    try:
-        os.write(fd, len(data).to_bytes(8, "big") + data)
-    except OSError:
-        pass
-os._exit(0)
-""",
+        forged('{"call": torch.zeros(2), "answer": 1.0}'),
         r"tampered",
     ),
     "an error that is no text": (
-        """
-import os, sys, torch
-data = sys.modules["plain"].encode({"call": 0, "error": [torch.zeros(2)]})
-for fd in range(64):
-    try:
-        os.write(fd, len(data).to_bytes(8, "big") + data)
-    except OSError:
-        pass
-os._exit(0)
-""",
+        forged('{"call": 0, "error": [torch.zeros(2)]}'),
         r"tampered",
     ),
     "patched rules": (

@@ -51,7 +51,7 @@ LAYOUTS = {
     },
     "GitHub Classroom": {
         "a2-pixels-submissions/a2-pixels-ann/.git/HEAD": b"ref",
-        "a2-pixels-submissions/a2-pixels-ann/work/a2_pixels.ipynb": book(),
+        "a2-pixels-submissions/a2-pixels-ann/answers/a2_pixels.ipynb": book(),
         "a2-pixels-submissions/a2-pixels-ann/README.md": b"x",
         "a2-pixels-submissions/a2-pixels-bob-b/.git/HEAD": b"ref",
         "a2-pixels-submissions/a2-pixels-bob-b/a2_pixels.ipynb": book(),

@@ -1,9 +1,9 @@
-"""Draws pictures that pages show as files: python -m tools.cover [hero] [cards] [social] [map], by default all.
+"""Draws pictures that pages show as files: python -m tools.cover [hero | cards | social | map | detail ...], or all.
 
 The cards, and what networks painted, are images that the notebooks have stored: run it again where a chapter's figures
 have changed. If a figure has moved, or has other tiles now, its row in CARDS or PAINTED says which one to take. The map
-is chapter 3b's grid of photographs, larger than on its page. The hero needs the cut-outs and EfficientNet-Lite0, the
-map the cut-outs, and the social preview chromium.
+is chapter 3b's grid of photographs, larger than on its page; the detail is what chapter 6 opens with, cut from its
+gallery. The hero needs the cut-outs and EfficientNet-Lite0, the map the cut-outs, and the social preview chromium.
 """
 
 import argparse
@@ -235,6 +235,21 @@ def grid_of_photographs() -> Tensor:
     return torch.tensor(json.loads(html.unescape(json.loads(f'"{found}"')))["grid"])
 
 
+# Of the gallery in chapter 6, row by row, what its first picture shows: tile -> middle of a square of 160 pixels.
+DETAILS = {0: (150, 112), 1: (134, 112), 2: (145, 112), 4: (138, 105)}
+
+
+def write_detail() -> None:
+    found = tiles(Image.open(IMAGES / "classes.webp").convert("RGB"))
+    squares = []
+    for tile, (x, y) in DETAILS.items():
+        left, top = (
+            max(0, min(middle - 80, side - 160)) for middle, side in zip((x, y), found[tile].size, strict=True)
+        )
+        squares.append(found[tile].crop((left, top, left + 160, top + 160)))
+    beside(squares, 2, (644, 644)).save(IMAGES / "ascent.webp", quality=80, method=6)
+
+
 def write_map() -> None:
     photographs = cutouts.collection().images(size=208, ground=1.0)
     mosaic = plotting.mosaic(photographs, grid_of_photographs())
@@ -242,8 +257,8 @@ def write_map() -> None:
 
 
 if __name__ == "__main__":
-    parts = {"hero": write_hero, "cards": write_cards, "social": write_social, "map": write_map}
+    parts = {"hero": write_hero, "cards": write_cards, "social": write_social, "map": write_map, "detail": write_detail}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(parts), metavar="hero | cards | social | map")
+    parser.add_argument("parts", nargs="*", default=list(parts), metavar="hero | cards | social | map | detail")
     for part in parser.parse_args().parts:
         parts[part]()
