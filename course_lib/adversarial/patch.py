@@ -54,8 +54,8 @@ def patch(
     Example:
         >>> from course_lib import models, world
         >>> net, scenes = models.load("coursenet"), world.draw(8, seed=4)
-        >>> square = patch(net, scenes.images, "star", 32, at=(0, 0), steps=40)
-        >>> found = net(paste(scenes.images, square, (0, 0))).argmax(1)
+        >>> square = patch(net, scenes.images, "star", 32, at=(32, 32), steps=40)
+        >>> found = net(paste(scenes.images, square, (32, 32))).argmax(1)
         >>> bool((found == net.index("star")).float().mean() > 0.8)
         True
     """

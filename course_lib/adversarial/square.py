@@ -57,7 +57,7 @@ def square(
     Example:
         >>> from course_lib import models, world
         >>> net, scenes = models.load("coursenet"), world.draw(1, seed=4)
-        >>> bool(net(square(net, scenes.images, scenes.labels, 16 / 255, 50)).argmax(1) == scenes.labels)
+        >>> bool(net(square(net, scenes.images, scenes.labels, 32 / 255, 50)).argmax(1) == scenes.labels)
         False
     """
     queries, epsilon = count(queries, "queries"), number(epsilon, "epsilon for linf", 0, 1)

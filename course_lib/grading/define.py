@@ -10,12 +10,14 @@ import __future__
 
 import ast
 import builtins
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 TEXT = 600  # characters of an error
 NAME = 100  # of its name
+_COMMAND = re.compile(r"\s*(%{1,2}[A-Za-z]|!(?!=)|\?\w|[\w.]+\?{1,2}\s*$)")  # %time, %%bash, !pip, ?name, name?
 LIBRARIES = ("numpy", "torch")  # what every answer may import, beside Python's own modules
 Space = dict[str, Any]
 
@@ -89,8 +91,9 @@ def parsed(text: str) -> ast.Module:
         ValueError: It holds null bytes.
 
     Example:
-        >>> len(parsed("%matplotlib inline\\nx = (5\\n% 3)").body)
-        1
+        >>> print(ast.unparse(parsed("%matplotlib inline\\nx = (5\\n% 3)")))
+        pass
+        x = 5 % 3
     """
     try:
         return ast.parse(text, "answer")
@@ -101,8 +104,8 @@ def parsed(text: str) -> ast.Module:
 
 
 def _is_command(line: str) -> bool:
-    """Is this line for the notebook, and not for Python?"""
-    return line.lstrip().startswith(("%", "!", "?")) or line.rstrip().endswith("?")
+    """Is this line for the notebook, and not for Python? `% 3` and `!= 3` go on with an expression of the line before."""
+    return bool(_COMMAND.match(line))
 
 
 def _pass(line: str) -> str:

@@ -56,7 +56,7 @@ def check(name: str, function: Callable[..., Any]) -> None:
     generator.seed()
     wrong = 0
     for part in asked.parts:
-        said = unfit or _try(asked, part, tried, generator, failed if cells is not None else None)
+        said = unfit or _wrong(asked, part, tried, generator, failed if cells is not None else None)
         wrong += bool(said)
         print(f"{'not yet' if said else 'right  '}  {part.name}" + (f": {said}" if said else ""))
     if cells is not None and tried is not None and not _same(tried, function):
@@ -154,6 +154,18 @@ def _same(tried: Callable[..., Any], function: Callable[..., Any]) -> bool:
     return None in codes or codes[0].co_code == codes[1].co_code  # type: ignore[union-attr]
 
 
+def _wrong(
+    asked: Question,
+    part: Part,
+    function: Callable[..., Any] | None,
+    generator: torch.Generator,
+    failed: Mapping[str, str] | None,
+) -> str | None:
+    """What is wrong with an answer to one part, or None, in as many calls as the grader makes."""
+    calls = (_try(asked, part, function, generator, failed) for _ in range(part.calls))
+    return next(filter(None, calls), None)
+
+
 def _try(
     asked: Question,
     part: Part,
@@ -161,7 +173,7 @@ def _try(
     generator: torch.Generator,
     failed: Mapping[str, str] | None,
 ) -> str | None:
-    """What is wrong with an answer to one part, or None; with `failed` in the grader's words."""
+    """What is wrong with the answer to one call, or None; with `failed` in the grader's words."""
     assert function is not None
     inputs = part.inputs(generator)
     with torch.enable_grad():

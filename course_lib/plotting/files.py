@@ -30,6 +30,7 @@ def encode(image: Tensor, format: str = "jpeg", quality: int = 80) -> bytes:
         ValueError: Another shape, more than one image, values that are not finite, or an unknown format.
 
     Example:
+        >>> import torch
         >>> encode(torch.zeros(1, 3, 8, 8), "png")[:4]
         b'\\x89PNG'
     """

@@ -138,6 +138,7 @@ def panels(
         ValueError: No setting, images of another shape than the settings, what `Panels` refuses, or width < 1.
 
     Example:
+        >>> import torch
         >>> panels(torch.rand(3, 3, 8, 8), {"noise": ["little", "some", "much"]}, "noise").images.shape
         torch.Size([3, 3, 496, 496])
     """
