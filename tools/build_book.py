@@ -28,14 +28,19 @@ WITHOUT = "the pages will load MathJax and the widget manager from the network, 
 
 # npm package and version -> (SHA-512 of its archive, {path in the archive: path below vendor/})
 PACKAGES = {
-    "mathjax@3.2.2": (
-        "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+    "mathjax@4.1.3": (
+        "BN/8Pkgn7G1pIDYJqd9md+JHsE/jydSYbyOZnSdSA0WziuVO8mRxdYiWFumkVVly/8U+hm9DpIIoWuvySverzw==",
         {
-            "es5/tex-mml-chtml.js": "static/mathjax/tex-mml-chtml.js",
-            "es5/output/chtml/fonts": "static/mathjax/output/chtml/fonts",
-            "es5/input/tex/extensions": "static/mathjax/input/tex/extensions",
-            "es5/a11y": "static/mathjax/a11y",
-            "es5/sre": "static/mathjax/sre",  # speech, for readers who listen to the formulas
+            "tex-mml-chtml.js": "static/mathjax/tex-mml-chtml.js",
+            "input/tex/extensions": "static/mathjax/input/tex/extensions",
+            "a11y/assistive-mml.js": "static/mathjax/a11y/assistive-mml.js",  # for readers who listen to the formulas
+        },
+    ),
+    "@mathjax/mathjax-newcm-font@4.1.3": (
+        "gzAB3dFHilHX1l5x2xUqRL+1jDQt3Fyza1DkEMVXWC4E8SvsGdlgEza47HYi2WhVcgfkvf4zgUGzuhbq3Pjlew==",
+        {
+            "chtml": "static/mathjax/fonts/mathjax-newcm-font/chtml",
+            "chtml.js": "static/mathjax/fonts/mathjax-newcm-font/chtml.js",
         },
     ),
     "requirejs@2.3.8": (
@@ -148,7 +153,8 @@ def main() -> None:
     if not vendored():
         settings = config["sphinx"]["config"]
         settings["html_static_path"].remove("../vendor/static")
-        del settings["html_extra_path"], settings["mathjax_path"], settings["nb_ipywidgets_js"]
+        for name in ("html_extra_path", "mathjax_path", "mathjax3_config", "nb_ipywidgets_js"):
+            del settings[name]
     write_pages(ROOT / BOOK)
     # Always from scratch: no page outlives its source, and every warning is seen again.
     shutil.rmtree(OUTPUT, ignore_errors=True)

@@ -133,13 +133,26 @@ def _order(x: Tensor) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def _cut(maps: Tensor, x: Changed, at: list[Corner], size: Corner, shift: Corner = (0, 0)) -> Tensor:
-    """Windows of maps (1, c, ...), the clean ones of x moved by `shift`, with what has changed in x pasted in."""
+def _cut(
+    maps: Tensor,
+    x: Changed,
+    at: list[Corner],
+    size: Corner,
+    shift: Corner = (0, 0),
+    into: Tensor | None = None,
+) -> Tensor:
+    """Windows of maps (1, c, ...), the clean ones of x moved by `shift`, with what has changed in x pasted in.
+
+    `into` takes them, (m, height, width, c); new memory by default.
+    """
     (height, width), (h, w) = size, x.part.shape[2:]
     background = maps.permute(0, 2, 3, 1)[0]  # of channels last, this is how they lie in memory
-    windows = torch.stack([background[top : top + height, left : left + width] for top, left in at])
+    windows = background.new_empty(len(at), height, width, background.shape[2]) if into is None else into
     offsets = [(y + shift[0] - top, u + shift[1] - left) for (y, u), (top, left) in zip(x.at, at, strict=True)]
     parts = x.part.permute(0, 2, 3, 1)
+    if (h, w) != size or any(map(any, offsets)):
+        for window, (top, left) in zip(windows, at, strict=True):
+            window.copy_(background[top : top + height, left : left + width])
     if len(set(offsets)) == 1:
         pairs = [(windows, parts, offsets[0])]
     else:
@@ -290,12 +303,14 @@ def _both(func: Any, known: Clean, x: Changed, y: Changed) -> Changed | None:
     if x.shape != y.shape or _in_place(func):
         return None
     clean = known.once(lambda: func(x.clean, y.clean))
-    at, parts = _together([x, y])
+    at, size = _together([x, y])
+    same = [each.at == at and tuple(each.part.shape[2:]) == size for each in (x, y)]
+    parts = [each.part if fits else _cut(each.clean, each, at, size) for each, fits in zip((x, y), same, strict=True)]
     return Changed(known, clean, func(*parts), at)
 
 
-def _together(maps: list[Changed]) -> tuple[list[Corner], list[Tensor]]:
-    """Windows of all of them at the same place, around those of each."""
+def _together(maps: list[Changed]) -> tuple[list[Corner], Corner]:
+    """Where windows lie that hold those of all of them, and how large they are."""
     axes = []
     for i in (0, 1):
         ranges = [[(corner[i], corner[i] + x.part.shape[2 + i]) for corner in x.at] for x in maps]
@@ -304,18 +319,18 @@ def _together(maps: list[Changed]) -> tuple[list[Corner], list[Tensor]]:
         size = max(b - a for a, b in zip(low, high, strict=True))
         axes.append(([min(a, maps[0].shape[2 + i] - size) for a in low], size))
     (tops, height), (lefts, width) = axes
-    at = list(zip(tops, lefts, strict=True))
-    same = [x.at == at and tuple(x.part.shape[2:]) == (height, width) for x in maps]
-    parts = [x.part if fits else _cut(x.clean, x, at, (height, width)) for x, fits in zip(maps, same, strict=True)]
-    return at, parts
+    return list(zip(tops, lefts, strict=True)), (height, width)
 
 
 def _concatenation(func: Any, known: Clean, maps: Sequence[Any], dim: int = 0) -> Any:
     if dim not in (1, -3) or not all(isinstance(x, Changed) for x in maps):
         return None
     clean = known.once(lambda: func([x.clean for x in maps], 1))
-    at, parts = _together(list(maps))
-    return Changed(known, clean, func(parts, 1), at)
+    at, size = _together(list(maps))
+    parts = clean.new_empty(len(at), *size, clean.shape[1])
+    for x, into in zip(maps, parts.split([x.shape[1] for x in maps], dim=3), strict=True):
+        _cut(x.clean, x, at, size, into=into)
+    return Changed(known, clean, parts.permute(0, 3, 1, 2), at)
 
 
 def _mean(func: Any, known: Clean, x: Changed, dims: Any, keepdim: bool = False) -> Any:
