@@ -309,7 +309,7 @@ def test_the_gallery_makes_a_sheet_of_classes(tmp_path, monkeypatch):
     words = ["gallery", "--parts", "classes", "--classes", "daisy", "zebra", "--unknowns", "phase", "--steps", "1"]
     main([*words, "--out", str(tmp_path)])
     with Image.open(tmp_path / "classes-phase.webp") as sheet:
-        assert sheet.size == (2 * 256 + 18, 256 + 12)
+        assert sheet.size == (2 * gallery.SIDE + 18, gallery.SIDE + 12)
     before = (tmp_path / "phase-zebra-0.png").stat().st_mtime_ns
     main([*words, "--out", str(tmp_path)])
     assert (tmp_path / "phase-zebra-0.png").stat().st_mtime_ns == before

@@ -19,7 +19,6 @@ from course_lib.images import (
     Pixels,
     Transform,
     compose,
-    crop,
     grey,
     jitter,
     resize,
@@ -34,7 +33,7 @@ from course_lib.reproduce import runs
 
 __all__ = ["CLASSES", "SIDE", "UNITS", "UNKNOWNS", "Run", "Unknown", "add_parsers", "run", "table"]
 
-SIDE, SEEN = 256, 160  # of the image, and of what the network sees of it: the smaller, the larger the objects
+SIDE = 224  # of the image, which the network sees whole
 SCENES = 200  # real photographs that the judge is tried on
 #: The lecture's eight and four more, by EfficientNet-Lite0's names; those that convinced us stand first.
 CLASSES = (
@@ -73,12 +72,8 @@ class Unknown(NamedTuple):
     image: Callable[[int], Image]
     optimizer: Callable[[Any], torch.optim.Optimizer]
     steps: int
-    transform: Transform
+    transform: Transform | None = None
     regularizer: Energy | None = None
-
-
-def _shrunk(size: int) -> Transform:
-    return Transform(f"resize({size})", lambda x, generator: resize(x, (size, size)))
 
 
 def _noise(seed: int) -> Tensor:
@@ -86,25 +81,23 @@ def _noise(seed: int) -> Tensor:
     return (grey(SIDE, SIDE) + 0.02 * noise).clamp(0, 1)
 
 
-VIEWS = compose(jitter(16), rotate(12), crop(0.5, 1.0, SEEN))
+VIEWS = compose(jitter(24), scale(0.8, 1.8), rotate(15), jitter(8))  # from near and from far
 #: What is compared, by name.
 UNKNOWNS = {
     "phase": Unknown(
         lambda seed: Phase(SIDE, SIDE, seed=seed),
         partial(torch.optim.NAdam, lr=0.5),
-        steps=200,
+        steps=256,
         transform=VIEWS,
     ),
     "Fourier": Unknown(
         lambda seed: Fourier(SIDE, SIDE, seed=seed),
-        partial(torch.optim.Adam, lr=0.02),
-        steps=200,
+        partial(torch.optim.Adam, lr=0.005),
+        steps=256,
         transform=VIEWS,
         regularizer=0.02 * total_variation(),
     ),
-    "pixels": Unknown(
-        lambda seed: Pixels(_noise(seed)), partial(torch.optim.Adam, lr=0.01), steps=50, transform=_shrunk(SEEN)
-    ),
+    "pixels": Unknown(lambda seed: Pixels(_noise(seed)), partial(torch.optim.Adam, lr=0.01), steps=50),
 }
 
 
@@ -115,7 +108,7 @@ class Run(NamedTuple):
         unknown: Name of the unknown, a key of UNKNOWNS, or "photographs".
         name: The class.
         seed: Of the image; or the number of the photograph.
-        own: The probability of the class for the network that made the image, at SEEN pixels.
+        own: The probability of the class for the network that made the image, unchanged.
         first: Whether the judge's first class is this one, 0 or 1; -1 where nobody judged.
         five: Whether it is among the judge's first five; the same.
         seconds: How long the image took.
@@ -180,7 +173,7 @@ def _classes(given: argparse.Namespace) -> None:
         label, began = net.index(name), time.perf_counter()
         x = _synthesised(UNKNOWNS[unknown], seed, net, "", label, given.steps)
         seconds = time.perf_counter() - began
-        own = float(net(resize(x, (SEEN, SEEN))).softmax(1)[0, label])
+        own = float(net(x).softmax(1)[0, label])
         _keep(done, given.out, Run(unknown, name, seed, own, *_verdict(judge, x, label), seconds))
         (given.out / _file(unknown, name, seed)).write_bytes(plotting.encode(x, "png"))
     if judge is not None and cutouts.available():
