@@ -37,7 +37,7 @@ def sessions_part(name: str, points: float, lengths: tuple[int, ...], window: in
         """Sessions of words that all differ, but for one that comes twice in the first session."""
         words = torch.randperm(sum(lengths), generator=generator)
         sessions = [part.tolist() for part in torch.split(words, list(lengths))]
-        sessions[0][-1] = sessions[0][0]
+        sessions[0][-2] = sessions[0][0]
         return {"sessions": sessions, "window": window}
 
     return Part(name, points, inputs)
@@ -90,6 +90,24 @@ def same_word_left_out(sessions: list[list[int]], window: int) -> Tensor:
     return torch.tensor(found)
 
 
+def one_too_few_on_both_sides(sessions: list[list[int]], window: int) -> Tensor:
+    found = []
+    for session in sessions:
+        for i, word in enumerate(session):
+            near = range(max(0, i - window + 1), min(len(session), i + window))
+            found += [(word, session[j]) for j in near if j != i]
+    return torch.tensor(found)
+
+
+def neighbour_first(sessions: list[list[int]], window: int) -> Tensor:
+    found = []
+    for session in sessions:
+        for i, word in enumerate(session):
+            near = session[max(0, i - window) : i] + session[i + 1 : i + window + 1]
+            found += [(other, word) for other in near]
+    return torch.tensor(found)
+
+
 PAIRS = Question(
     name="a1.pairs",
     function="pairs",
@@ -106,8 +124,10 @@ PAIRS = Question(
         Mistake("at the start of a session a negative index counts from the end", slice_from_the_end, 4),
         Mistake("neighbours are sought in the next session, too", across_sessions, 7),
         Mistake(
-            "a word that occurs again nearby is left out; it is itself only at its own position", same_word_left_out, 7
+            "a word that occurs again nearby is left out; it is itself only at its own position", same_word_left_out, 4
         ),
+        Mistake("the window is one word too short on both sides", one_too_few_on_both_sides),
+        Mistake("each pair is (neighbour, word), and the word should come first", neighbour_first),
     ),
     order="the order is that of reading: word after word, and for each its neighbours from left to right",
 )
@@ -199,6 +219,37 @@ def written_once(v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor,
     return new_v, new_u
 
 
+def others_first(v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word])
+    new_v, new_u = v.clone(), u.clone()
+    new_u[neighbour] -= rate * yes * v[word]
+    new_u.index_add_(0, noise, -rate * no[:, None] * v[word])
+    new_v[word] -= rate * (yes * new_u[neighbour] + no @ new_u[noise])
+    return new_v, new_u
+
+
+def neighbour_pushed_away(
+    v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]), torch.sigmoid(u[noise] @ v[word])
+    new_v, new_u = v.clone(), u.clone()
+    new_v[word] -= rate * (yes * u[neighbour] + no @ u[noise])
+    new_u[neighbour] -= rate * yes * v[word]
+    new_u.index_add_(0, noise, -rate * no[:, None] * v[word])
+    return new_v, new_u
+
+
+def drawn_by_the_neighbour_alone(
+    v: Tensor, u: Tensor, word: int, neighbour: int, noise: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    yes, no = torch.sigmoid(v[word] @ u[neighbour]) - 1, torch.sigmoid(u[noise] @ v[word])
+    new_v, new_u = v.clone(), u.clone()
+    new_v[word] -= rate * yes * u[neighbour]
+    new_u[neighbour] -= rate * yes * v[word]
+    new_u.index_add_(0, noise, -rate * no[:, None] * v[word])
+    return new_v, new_u
+
+
 SKIP_GRAM_STEP = Question(
     name="a1.skip_gram_step",
     function="skip_gram_step",
@@ -215,6 +266,12 @@ SKIP_GRAM_STEP = Question(
         Mistake("only v moves, and u stays", only_the_word),
         Mistake("the random words' terms are averaged, and not summed", mean_over_the_noise, 8),
         Mistake("a word that was drawn twice moves only once: u[noise] -= ... writes each row once", written_once, 15),
+        Mistake("v moves by the u's that have moved already; all gradients are taken at the old tables", others_first),
+        Mistake(
+            "the neighbour is pushed away: the derivative is sigma - 1 for it, and the 1 is missing",
+            neighbour_pushed_away,
+        ),
+        Mistake("v moves towards the neighbour only, and not away from the random words", drawn_by_the_neighbour_alone),
     ),
 )
 
@@ -291,6 +348,18 @@ def by_the_distance(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return found.values, found.indices
 
 
+def nearest_last(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    unit = F.normalize(codes)
+    found = (unit @ unit.T).fill_diagonal_(-2).topk(k)
+    return found.values.flip(1), found.indices.flip(1)
+
+
+def normalised_by_column(codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    unit = F.normalize(codes, dim=0)
+    found = (unit @ unit.T).fill_diagonal_(-torch.inf).topk(k)
+    return found.values, found.indices
+
+
 NEIGHBOURS = Question(
     name="a1.neighbours",
     function="neighbours",
@@ -309,6 +378,11 @@ NEIGHBOURS = Question(
         ),
         Mistake("the farthest codes are returned", the_farthest),
         Mistake("distances are returned, and not cosines", by_the_distance),
+        Mistake("the nearest comes last, and not first", nearest_last),
+        Mistake(
+            "the lengths of each dimension over all codes are divided out, and not the length of each code",
+            normalised_by_column,
+        ),
     ),
     also=tied,
 )
@@ -345,6 +419,10 @@ def of_the_wrong_ones(indices: Tensor, labels: Tensor) -> Tensor:
     return (labels[indices] != labels[:, None]).double().mean(1)
 
 
+def counted(indices: Tensor, labels: Tensor) -> Tensor:
+    return (labels[indices] == labels[:, None]).double().sum(1)
+
+
 PRECISION = Question(
     name="a1.precision",
     function="precision",
@@ -355,6 +433,7 @@ PRECISION = Question(
         Mistake("the commonest label among the neighbours is compared, and the share is lost", most_of_them, 2),
         Mistake("the right neighbours are divided by how many there could be, which is the recall", recalled),
         Mistake("the wrong neighbours are counted", of_the_wrong_ones),
+        Mistake("the right neighbours are counted, and not divided by k", counted, 2),
     ),
 )
 
@@ -456,6 +535,27 @@ def columns_for_rows(codes: Tensor, perplexity: float) -> Tensor:
     return p.T
 
 
+def reversed_bisection(codes: Tensor, perplexity: float) -> Tensor:
+    squared = (codes[:, None] - codes[None]).square().sum(2).fill_diagonal_(torch.inf)
+    low, high = torch.full((len(codes), 1), -40.0), torch.full((len(codes), 1), 40.0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        p = (-middle.exp() * squared).softmax(1)
+        wide = torch.special.entr(p).sum(1, keepdim=True).exp() > perplexity
+        low, high = torch.where(wide, low, middle), torch.where(wide, middle, high)
+    return p
+
+
+def widest_of_all(codes: Tensor, perplexity: float) -> Tensor:
+    n = len(codes)
+    return (torch.ones(n, n) - torch.eye(n)) / (n - 1)
+
+
+def narrowest_of_all(codes: Tensor, perplexity: float) -> Tensor:
+    far = (codes[:, None] - codes[None]).square().sum(2).fill_diagonal_(torch.inf)
+    return F.one_hot(far.argmin(1), len(codes)).double()
+
+
 CONDITIONAL = Question(
     name="a1.conditional",
     function="conditional",
@@ -466,6 +566,15 @@ CONDITIONAL = Question(
         cloud_part("codes thousands apart", 4, spread=(3000.0,), perplexity=2.5),
     ),
     mistakes=(
+        Mistake("the bisection walks the wrong way: a larger beta is a narrower neighbourhood", reversed_bisection),
+        Mistake(
+            "all rows end up at the nearest neighbour alone, as where 0 * log 0 makes the entropy NaN",
+            narrowest_of_all,
+        ),
+        Mistake(
+            "all rows end up as wide as can be, as where the entropy is NaN (0 * log 0), or not raised to a power of e",
+            widest_of_all,
+        ),
         Mistake("2 to the power of an entropy in natural logarithms was taken", entropy_in_nats),
         Mistake("each code is its own neighbour", near_itself),
         Mistake("the distance is not squared", distance_not_squared),
@@ -548,6 +657,18 @@ def only_the_plane(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
     return torch.stack([(pull * a).sum(1), (pull * b).sum(1)], 1)
 
 
+def q_not_divided(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = (1 / (1 + way.square().sum(2))).fill_diagonal_(0)
+    return 4 * (((exaggeration * p - w) * w)[:, :, None] * way).sum(1)
+
+
+def distance_in_the_map(p: Tensor, y: Tensor, exaggeration: float) -> Tensor:
+    way = y[:, None] - y[None]
+    w = (1 / (1 + way.square().sum(2).sqrt())).fill_diagonal_(0)
+    return 4 * (((exaggeration * p - w / w.sum()) * w)[:, :, None] * way).sum(1)
+
+
 TSNE_SLOPE = Question(
     name="a1.tsne_slope",
     function="tsne_slope",
@@ -566,6 +687,8 @@ TSNE_SLOPE = Question(
         Mistake("pairs of a point with itself count in the sum of w", itself_in_the_sum),
         Mistake("the sign is reversed: this goes uphill", apart_for_together),
         Mistake("only the first two dimensions move", only_the_plane, 12),
+        Mistake("q is w itself, not divided by the sum over all pairs", q_not_divided),
+        Mistake("w is 1 / (1 + d), and d should be squared", distance_in_the_map),
     ),
 )
 

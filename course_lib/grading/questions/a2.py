@@ -74,11 +74,14 @@ RELU_RULE = Question(
 
 def saliency_part(name: str, points: float, n: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        return {
-            "net": net(generator, classes=CLASSES),
-            "x": images(generator, n),
-            "label": labels(generator, n),
-        }
+        """Each image has another label than the next one, and none the class that the network names."""
+        drawn, x = net(generator, classes=CLASSES), images(generator, n)
+        rows = drawn.build()(x).argsort(1)[:, :-1]  # (n, classes - 1), without the winner
+        label = rows[torch.arange(n), torch.randint(CLASSES - 1, (n,), generator=generator)]
+        for i in range(1, n):
+            if label[i] == label[i - 1]:
+                label[i] = rows[i][rows[i] != label[i - 1]][0]
+        return {"net": drawn, "x": x, "label": label}
 
     return Part(name, points, inputs)
 
@@ -120,6 +123,30 @@ def one_label_for_all(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     return gradient.abs().amax(1, keepdim=True)
 
 
+def of_the_winner(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x).amax(1).sum(), x)
+    return gradient.abs().amax(1, keepdim=True)
+
+
+def every_label_for_every_image(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x)[:, label].sum(), x)
+    return gradient.abs().amax(1, keepdim=True)
+
+
+def colours_averaged(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
+    return gradient.abs().mean(1, keepdim=True)
+
+
+def times_the_pixels(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
+    return (gradient * x).detach().abs().amax(1, keepdim=True)
+
+
 SALIENCY = Question(
     name="a2.saliency",
     function="saliency",
@@ -132,6 +159,14 @@ SALIENCY = Question(
         Mistake("the colours were summed, where their signs cancel, and not maximised", colours_summed),
         Mistake("the maximum was taken before the absolute value", no_absolute_value),
         Mistake("the first image's label was used for every image", one_label_for_all, 12),
+        Mistake("the class that the network names was differentiated, and not the one in label", of_the_winner),
+        Mistake(
+            "net(x)[:, label] takes every image's label for every image; each has its own",
+            every_label_for_every_image,
+            12,
+        ),
+        Mistake("the colours were averaged, and not maximised", colours_averaged),
+        Mistake("the gradient was multiplied by the image", times_the_pixels),
     ),
 )
 
@@ -217,6 +252,29 @@ def rows_for_columns(net: nn.Module, x: Tensor, label: int, patch: int, stride: 
     return heat
 
 
+def probability_lost(net: nn.Module, x: Tensor, label: int, patch: int, stride: int) -> Tensor:
+    steps = range(0, x.shape[2] - patch + 1, stride)
+    heat = torch.zeros(len(steps), len(steps))
+    whole = net(x).softmax(1)[0, label]
+    for i, top in enumerate(steps):
+        for j, left in enumerate(steps):
+            covered = x.clone()
+            covered[..., top : top + patch, left : left + patch] = 0.5
+            heat[i, j] = whole - net(covered).softmax(1)[0, label]
+    return heat
+
+
+def logarithm_stored(net: nn.Module, x: Tensor, label: int, patch: int, stride: int) -> Tensor:
+    steps = range(0, x.shape[2] - patch + 1, stride)
+    heat = torch.zeros(len(steps), len(steps))
+    for i, top in enumerate(steps):
+        for j, left in enumerate(steps):
+            covered = x.clone()
+            covered[..., top : top + patch, left : left + patch] = 0.5
+            heat[i, j] = net(covered).log_softmax(1)[0, label]
+    return heat
+
+
 OCCLUSION = Question(
     name="a2.occlusion",
     function="occlusion",
@@ -231,6 +289,8 @@ OCCLUSION = Question(
         Mistake("patches stay on the image: each position needs a fresh copy", patches_left_lying),
         Mistake("the patch moves by its own size, whatever the stride", stride_of_a_patch, 12),
         Mistake("rows and columns are exchanged", rows_for_columns),
+        Mistake("the drop of the probability is returned, and not the probability", probability_lost),
+        Mistake("the logarithm of the probability is stored", logarithm_stored),
     ),
     tolerance=1e-4,  # probabilities of neighbouring patches are close to each other
 )
@@ -298,6 +358,30 @@ def always_from_black(net: nn.Module, x: Tensor, label: int, baseline: float, st
     return x * total / steps
 
 
+def from_the_right(net: nn.Module, x: Tensor, label: int, baseline: float, steps: int) -> Tensor:
+    total = torch.zeros_like(x)
+    for k in range(steps):
+        point = (baseline + (k + 1) / steps * (x - baseline)).requires_grad_()
+        total += torch.autograd.grad(net(point)[0, label], point)[0]
+    return (x - baseline) * total / steps
+
+
+def with_both_ends(net: nn.Module, x: Tensor, label: int, baseline: float, steps: int) -> Tensor:
+    total = torch.zeros_like(x)
+    for k in range(steps):
+        point = (baseline + k / (steps - 1) * (x - baseline)).requires_grad_()
+        total += torch.autograd.grad(net(point)[0, label], point)[0]
+    return (x - baseline) * total / steps
+
+
+def signs_lost(net: nn.Module, x: Tensor, label: int, baseline: float, steps: int) -> Tensor:
+    total = torch.zeros_like(x)
+    for k in range(steps):
+        point = (baseline + (k + 0.5) / steps * (x - baseline)).requires_grad_()
+        total += torch.autograd.grad(net(point)[0, label], point)[0]
+    return ((x - baseline) * total / steps).abs()
+
+
 INTEGRATED_GRADIENTS = Question(
     name="a2.integrated_gradients",
     function="integrated_gradients",
@@ -309,6 +393,9 @@ INTEGRATED_GRADIENTS = Question(
         Mistake("the gradients are taken at the left end of each step, and not in its middle", from_the_left),
         Mistake("the gradients are summed, and not averaged", summed_not_averaged),
         Mistake("the path begins at black, whatever the baseline", always_from_black, 12),
+        Mistake("the gradients are taken at the right end of each step, and not in its middle", from_the_right),
+        Mistake("the points run from b to x, both included, as linspace(0, 1, m) gives them", with_both_ends),
+        Mistake("the signs are lost: an absolute value was taken", signs_lost),
     ),
 )
 
@@ -363,6 +450,11 @@ def one_size_for_all(heat: Tensor, mask: Tensor) -> Tensor:
     return torch.stack(scores)
 
 
+def above_the_mean(heat: Tensor, mask: Tensor) -> Tensor:
+    found = heat > heat.mean((1, 2, 3), keepdim=True)
+    return (found & mask).flatten(1).sum(1) / (found | mask).flatten(1).sum(1)
+
+
 OVERLAP = Question(
     name="a2.overlap",
     function="overlap",
@@ -370,9 +462,13 @@ OVERLAP = Question(
     parts=(object_part("one scene", 6, 1), object_part("a batch of objects of different sizes", 4, 3)),
     mistakes=(
         Mistake("the map is cut at half its maximum, and not at as many pixels as the object has", half_of_the_maximum),
-        Mistake("the overlap is divided by the object alone, and not by the union", share_of_the_object),
+        Mistake(
+            "the overlap is divided by the object alone (here that is Dice's coefficient, too), and not by the union",
+            share_of_the_object,
+        ),
         Mistake("the coldest pixels are chosen", the_coldest),
         Mistake("the first object's size is used for every scene", one_size_for_all, 6),
+        Mistake("the map is cut at its mean, and not at as many pixels as the object has", above_the_mean),
     ),
 )
 

@@ -56,7 +56,7 @@ def as_long_as_the_gradient(x: Tensor, slope: Tensor, length: float, decay: floa
 
 def over_the_largest(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
     climb = slope - 2 * decay * (x - 0.5)
-    return (x + length * climb / climb.abs().amax((1, 2, 3), keepdim=True)).clamp(0, 1)
+    return (x + length * climb / climb.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)).clamp(0, 1)
 
 
 def towards_black(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
@@ -79,6 +79,20 @@ def out_of_the_range(x: Tensor, slope: Tensor, length: float, decay: float) -> T
     return x + length * F.normalize(climb.flatten(1)).view_as(climb)
 
 
+def away_from_grey(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope + 2 * decay * (x - 0.5)
+    return (x + length * F.normalize(climb.flatten(1)).view_as(climb)).clamp(0, 1)
+
+
+def each_pixel_alone(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x + length * F.normalize(climb)).clamp(0, 1)
+
+
+def signs_alone(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    return (x + length * (slope - 2 * decay * (x - 0.5)).sign()).clamp(0, 1)
+
+
 STEP = Question(
     name="a3.step",
     function="step",
@@ -97,6 +111,12 @@ STEP = Question(
         Mistake("the derivative of the square has lost its factor 2", without_the_two, 6),
         Mistake("the whole batch shares one length; each image has its own", one_length_for_the_batch, 8),
         Mistake("the result is not clipped to [0, 1]", out_of_the_range, 8),
+        Mistake("the decay pushes away from mid grey: its sign is reversed", away_from_grey, 6),
+        Mistake(
+            "the colours of each pixel were brought to length one, and not the whole image (F.normalize: dim=1)",
+            each_pixel_alone,
+        ),
+        Mistake("only the signs of the direction are kept", signs_alone),
     ),
     tolerance=1e-4,
 )
@@ -184,6 +204,15 @@ def one_label_for_all(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) 
     return torch.autograd.grad(torch.stack(scores).sum(), x)[0] / len(shifts)
 
 
+def rolled_on(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    total = torch.zeros_like(x)
+    for down, right in shifts.tolist():
+        moved = x.roll((down, right), (2, 3)).requires_grad_()
+        (gradient,) = torch.autograd.grad(net(moved).gather(1, label[:, None]).sum(), moved)
+        total += gradient.roll((down, right), (2, 3))
+    return total / len(shifts)
+
+
 JITTERED_SLOPE = Question(
     name="a3.jittered_slope",
     function="jittered_slope",
@@ -202,6 +231,7 @@ JITTERED_SLOPE = Question(
         Mistake("the probability was differentiated, and not the score before the softmax", of_the_probability),
         Mistake("the cross-entropy was differentiated, and not the score", of_the_loss),
         Mistake("the first image's label was used for every image", one_label_for_all, 9),
+        Mistake("the gradient is rolled on by the same shift, and not back", rolled_on, 4),
     ),
 )
 
@@ -219,7 +249,7 @@ def smooth(slope: Tensor, power: float) -> Tensor:
 def smooth_part(name: str, points: float, height: int, width: int, power: float) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         gradient = torch.randn(2, 3, height, width, generator=generator, dtype=torch.float64)
-        return {"slope": 1.0 + gradient, "power": power}  # the mean, frequency 0, is not negligible
+        return {"slope": 0.1 + gradient, "power": power}  # the mean, frequency 0, counts, and hides no sign
 
     return Part(name, points, inputs)
 
@@ -274,6 +304,21 @@ def floor_of_the_height(slope: Tensor, power: float) -> Tensor:
     return smoothed
 
 
+def frequencies_shifted(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    down, right = torch.fft.fftshift(torch.fft.fftfreq(h)), torch.fft.fftshift(torch.fft.fftfreq(w))
+    f = (down[:, None] ** 2 + right**2).sqrt().clamp(min=1 / max(h, w))
+    smoothed: Tensor = torch.fft.ifft2(torch.fft.fft2(slope) / f**power).real
+    return smoothed
+
+
+def absolute_value(slope: Tensor, power: float) -> Tensor:
+    h, w = slope.shape[2:]
+    f = (torch.fft.fftfreq(h)[:, None] ** 2 + torch.fft.fftfreq(w) ** 2).sqrt().clamp(min=1 / max(h, w))
+    smoothed: Tensor = torch.fft.ifft2(torch.fft.fft2(slope) / f**power).abs()
+    return smoothed
+
+
 SMOOTH = Question(
     name="a3.smooth",
     function="smooth",
@@ -291,6 +336,8 @@ SMOOTH = Question(
         Mistake("the division is by f, whatever the power", always_once, 5),
         Mistake("the inverse transform was not told the width, and odd widths lose a column", even_width, 10),
         Mistake("the smallest frequency is 1 / height, and not 1 / the longer side", floor_of_the_height, 10),
+        Mistake("the frequencies are in the order of fftshift, and the transform is not", frequencies_shifted, 3),
+        Mistake("the absolute value was taken at the end, and not the real part", absolute_value),
     ),
 )
 
@@ -350,6 +397,13 @@ def step_itself(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, target
     return ((-epsilon if targeted else epsilon) * g.sign()).detach()
 
 
+def along_the_unit_gradient(net: nn.Module, x: Tensor, label: Tensor, epsilon: float, targeted: bool) -> Tensor:
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(net(x), label, reduction="sum"), x)
+    g = F.normalize(g.flatten(1)).view_as(g)
+    return (x + (-epsilon if targeted else epsilon) * g).clamp(0, 1).detach()
+
+
 FGSM = Question(
     name="a3.fgsm",
     function="fgsm",
@@ -366,7 +420,9 @@ FGSM = Question(
         Mistake("the score was differentiated, and not the cross-entropy", from_the_score),
         Mistake("the result is not clipped to [0, 1]", unclipped, 10),
         Mistake("the change is returned, and not the image", step_itself),
+        Mistake("the gradient was divided by its length, and its sign was not taken", along_the_unit_gradient),
     ),
+    tolerance=1e-4,  # two directions differ by hundredths
 )
 
 # ---------------------------------------------------------------- several steps, each projected
@@ -467,6 +523,28 @@ def downhill_steps(
     return moved.detach()
 
 
+def steps_along_the_gradient(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label, reduction="sum"), moved)
+        moved = (x + (moved + step_size * g - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
+def noise_every_time(
+    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+) -> Tensor:
+    moved = x
+    for _ in range(steps):
+        moved = (moved + noise).clamp(0, 1).detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        moved = (x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
 PGD = Question(
     name="a3.pgd",
     function="pgd",
@@ -483,6 +561,8 @@ PGD = Question(
         Mistake("the steps start at x, whatever the noise", no_random_start, 13),
         Mistake("the images leave [0, 1]", outside_the_range, 13),
         Mistake("the loss falls where it should rise", downhill_steps),
+        Mistake("the steps are along the gradient itself, and not along its sign", steps_along_the_gradient),
+        Mistake("the noise is added before every step, and not once", noise_every_time, 13),
     ),
 )
 

@@ -65,6 +65,10 @@ def first_target(a: Tensor, a0: Tensor) -> Tensor:
     return (a - a0[:1]).flatten(1).square().sum(1) / a0[:1].square().sum()
 
 
+def one_for_the_batch(a: Tensor, a0: Tensor) -> Tensor:
+    return ((a - a0).flatten(1).square().sum(1) / a0.flatten(1).square().sum(1)).mean()
+
+
 CODE_DISTANCE = Question(
     name="a4.code_distance",
     function="code_distance",
@@ -79,6 +83,7 @@ CODE_DISTANCE = Question(
         Mistake("the norms are not squared", not_squared),
         Mistake("it is a mean square, not divided by the target's norm", mean_square),
         Mistake("the first target is used for every image", first_target, 4),
+        Mistake("one number is returned, and not one for each image", one_for_the_batch),
     ),
 )
 
@@ -157,6 +162,15 @@ def round_the_border(x: Tensor, beta: float) -> Tensor:
     return across.roll(1, 3) - across + down.roll(1, 2) - down
 
 
+def each_difference_alone(x: Tensor, beta: float) -> Tensor:
+    across, down = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
+    across, down = (beta * d.sign() * d.abs() ** (beta - 1) for d in (across, down))
+    gradient = -(across + down)
+    gradient[..., 1:] += across[..., :-1]
+    gradient[..., 1:, :] += down[..., :-1, :]
+    return gradient
+
+
 VARIATION_SLOPE = Question(
     name="a4.variation_slope",
     function="variation_slope",
@@ -173,6 +187,9 @@ VARIATION_SLOPE = Question(
         Mistake("each difference has two ends, and only one of them gets a gradient", half_of_each_difference),
         Mistake("the exponent is beta - 2, and not beta/2 - 1", whole_exponent, 10),
         Mistake("the image continues at the other border", round_the_border),
+        Mistake(
+            "each of the two differences has a power of its own; they are summed before", each_difference_alone, 10
+        ),
     ),
 )
 
@@ -239,6 +256,19 @@ def axes_exchanged(right: Tensor, down: Tensor, count: int) -> Tensor:
     return torch.hypot(right, down)[:, None] * (1 - gap).clamp(min=0)
 
 
+def negative_angles_lost(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = torch.atan2(down, right)[:, None] * count / (2 * torch.pi)
+    gap = (turns - torch.arange(count)[:, None, None]).abs()
+    return torch.hypot(right, down)[:, None] * (1 - gap).clamp(min=0)
+
+
+def negative_gaps(right: Tensor, down: Tensor, count: int) -> Tensor:
+    turns = torch.atan2(down, right)[:, None] * count / (2 * torch.pi)
+    gap = (turns - torch.arange(count)[:, None, None]).abs()
+    gap = torch.minimum(gap, count - gap)
+    return torch.hypot(right, down)[:, None] * (1 - gap).clamp(min=0)
+
+
 ORIENTATION_BINS = Question(
     name="a4.orientation_bins",
     function="orientation_bins",
@@ -249,6 +279,10 @@ ORIENTATION_BINS = Question(
         bins_part("positions without a gradient", 4, 18, flat=True),
     ),
     mistakes=(
+        Mistake(
+            "negative angles are not brought into the circle, so that K minus the gap can be negative", negative_gaps
+        ),
+        Mistake("negative angles are not brought into the circle: atan2 runs from -pi to pi", negative_angles_lost),
         Mistake("all goes to the nearest direction, and is not shared between two", all_to_the_nearest),
         Mistake("a gradient and its opposite are taken for one", without_direction),
         Mistake("the last direction is no neighbour of the first", circle_cut_open),
@@ -345,6 +379,29 @@ def out_of_range(net: nn.Module, layer: str, x: Tensor, step: float, shift: tupl
     return x.detach() + step * g / g.abs().mean((1, 2, 3), keepdim=True)
 
 
+def dream_of_signs(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return (x.detach() + step * g.sign()).clamp(0, 1)
+
+
+def shifted_on(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().roll(tuple(shift), (2, 3)).requires_grad_()
+    a = x
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    dreamt = (x.detach() + step * g / g.abs().mean((1, 2, 3), keepdim=True)).clamp(0, 1)
+    return dreamt.roll(tuple(shift), (2, 3))
+
+
 DREAM_STEP = Question(
     name="a4.dream_step",
     function="dream_step",
@@ -361,6 +418,8 @@ DREAM_STEP = Question(
         Mistake("the mean of |g| is taken over the whole batch", one_mean_for_the_batch, 15),
         Mistake("the gradient is divided by its largest value, and not by its mean size", over_the_largest),
         Mistake("the result is not brought back to [0, 1]", out_of_range),
+        Mistake("only the gradient's sign is kept, and not its size", dream_of_signs),
+        Mistake("the image is shifted on, and not back", shifted_on, 15),
     ),
 )
 
@@ -435,9 +494,9 @@ def resemblance(a: Tensor, a0: Tensor) -> Tensor:
     return (a.flatten(1) * noticed).sum(1) / noticed.square().sum(1)
 
 
-def resemblance_part(name: str, points: float, rectified: bool) -> Part:
+def resemblance_part(name: str, points: float, rectified: bool, *shape: int) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
-        a, a0 = drawn(generator, 2, 2, 5, 3, 4)
+        a, a0 = drawn(generator, 2, 2, *shape)
         return {"a": a.relu(), "a0": a0.relu()} if rectified else {"a": a, "a0": a0}
 
     return Part(name, points, inputs)
@@ -466,14 +525,24 @@ def over_the_norm_of_a(a: Tensor, a0: Tensor) -> Tensor:
     return (a.flatten(1) * noticed).sum(1) / a.flatten(1).square().sum(1)
 
 
+def only_maps(a: Tensor, a0: Tensor) -> Tensor:
+    noticed = a0.clamp(min=0)
+    return (a * noticed).sum((1, 2, 3)) / noticed.square().sum((1, 2, 3))
+
+
 RESEMBLANCE = Question(
     name="a4.resemblance",
     function="resemblance",
     reference=resemblance,
-    parts=(resemblance_part("behind a ReLU", 5, True), resemblance_part("before the ReLU", 5, False)),
+    parts=(
+        resemblance_part("behind a ReLU", 4, True, 5, 3, 4),
+        resemblance_part("before the ReLU", 3, False, 5, 3, 4),
+        resemblance_part("a layer without spatial positions", 3, False, 11),
+    ),
     mistakes=(
-        Mistake("negative values of the code a0 are kept", not_rectified, 5),
-        Mistake("the changing code is rectified, too", both_rectified, 5),
+        Mistake("negative values of the code a0 are kept", not_rectified, 4),
+        Mistake("the changing code is rectified, too", both_rectified, 4),
+        Mistake("sum((1, 2, 3)) wants a layer with spatial positions; one without has codes (n, c)", only_maps, 7),
         Mistake("it is a cosine: no image can have three times as much of it", cosine),
         Mistake("the norm is not squared, so that it is not 1 for a = a0", once_the_norm),
         Mistake("it is divided by the norm of the changing code", over_the_norm_of_a),

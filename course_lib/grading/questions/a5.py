@@ -82,6 +82,22 @@ def absolute_differences(exemplar: Tensor, around: Tensor, known: Tensor) -> Ten
     return (weight * (windows - around[:, None, None]).abs()).sum((0, 3, 4)) / weight.sum()
 
 
+def root_of_the_mean(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side) - side // 2
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2)) * known
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return ((weight * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / weight.sum()).sqrt()
+
+
+def from_the_corner(exemplar: Tensor, around: Tensor, known: Tensor) -> Tensor:
+    side = len(known)
+    off = torch.arange(side)
+    weight = torch.exp(-(off[:, None] ** 2 + off**2) / (2 * (side / 6.4) ** 2)) * known
+    windows = exemplar.unfold(1, side, 1).unfold(2, side, 1)
+    return (weight * (windows - around[:, None, None]) ** 2).sum((0, 3, 4)) / weight.sum()
+
+
 WINDOW_DISTANCES = Question(
     name="a5.window_distances",
     function="window_distances",
@@ -94,6 +110,8 @@ WINDOW_DISTANCES = Question(
         Mistake("the sum is not divided by the weights", not_divided),
         Mistake("the Gaussian's exponent lacks its factor 1/2", narrow_gaussian),
         Mistake("the differences are not squared", absolute_differences),
+        Mistake("the root of the weighted mean is returned", root_of_the_mean),
+        Mistake("the offsets are counted from the window's corner, and not from its middle", from_the_corner),
     ),
 )
 
@@ -138,6 +156,12 @@ def channels_and_positions_mixed(a: Tensor) -> Tensor:
     return rows @ rows.mT
 
 
+def reshaped_not_transposed(a: Tensor) -> Tensor:
+    n, c, h, w = a.shape
+    rows = a.reshape(n, h * w, c)
+    return rows.mT @ rows
+
+
 GRAM_MATRIX = Question(
     name="a5.gram_matrix",
     function="gram_matrix",
@@ -149,6 +173,7 @@ GRAM_MATRIX = Question(
         Mistake("the mean was taken off first: that is a covariance", covariance),
         Mistake("the images of a batch were added up", one_gram_for_all, 6),
         Mistake("channels and positions were mixed by a reshape after a permute", channels_and_positions_mixed),
+        Mistake("reshape(n, h w, c) is no transpose: it mixes channels and positions", reshaped_not_transposed),
     ),
 )
 
@@ -233,6 +258,15 @@ def activations_compared(
     return total
 
 
+def absolute_gaps(activations: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    total = torch.zeros(())
+    for layer, weight in weights.items():
+        a, b = activations[layer].flatten(2), targets[layer].flatten(2)
+        gap = a @ a.mT / a.shape[2] - b @ b.mT / b.shape[2]
+        total = total + weight * gap.abs().sum() / (4 * a.shape[1] ** 2)
+    return total
+
+
 TEXTURE_ENERGY = Question(
     name="a5.texture_energy",
     function="texture_energy",
@@ -249,6 +283,7 @@ TEXTURE_ENERGY = Question(
         Mistake("the factor 1 / (4 N^2) is missing", channels_not_counted),
         Mistake("the Gram matrices are not divided by their numbers of positions", positions_not_counted),
         Mistake("activations are compared position by position, and not their Gram matrices", activations_compared),
+        Mistake("the absolute differences are summed, and not their squares", absolute_gaps),
     ),
 )
 
@@ -300,6 +335,12 @@ def the_first_for_all(a: Tensor, target: Tensor) -> Tensor:
     return ((rows @ rows.mT / positions - target[:1]) @ a.flatten(2) / (c**2 * positions)).view_as(a)
 
 
+def channels_once(a: Tensor, target: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    c, positions = rows.shape[1:]
+    return ((rows @ rows.mT / positions - target) @ rows / (c * positions)).view_as(a)
+
+
 GRAM_SLOPE = Question(
     name="a5.gram_slope",
     function="gram_slope",
@@ -311,6 +352,7 @@ GRAM_SLOPE = Question(
         Mistake("it is divided by M^2; one M is in G / M already", positions_squared),
         Mistake("negative activations get no gradient; the ReLU below sees to that", cut_at_zero),
         Mistake("the first image's Gram matrix is used for all", the_first_for_all, 9),
+        Mistake("the gradient of the whole is divided by N, and not by N^2", channels_once),
     ),
 )
 
@@ -356,6 +398,16 @@ def only_grey(content: Tensor, styled: Tensor) -> Tensor:
     return (luma * styled).sum(1, keepdim=True).expand_as(content)
 
 
+def weights_of_another_standard(content: Tensor, styled: Tensor) -> Tensor:
+    luma = torch.tensor([0.2126, 0.7152, 0.0722], dtype=content.dtype)[:, None, None]
+    return (content + (luma * (styled - content)).sum(1, keepdim=True)).clamp(0, 1)
+
+
+def blue_first(content: Tensor, styled: Tensor) -> Tensor:
+    luma = torch.tensor([0.114, 0.587, 0.299], dtype=content.dtype)[:, None, None]
+    return (content + (luma * (styled - content)).sum(1, keepdim=True)).clamp(0, 1)
+
+
 KEEP_COLOUR = Question(
     name="a5.keep_colour",
     function="keep_colour",
@@ -367,6 +419,11 @@ KEEP_COLOUR = Question(
         Mistake("the result is not brought back to [0, 1]", never_clipped, 6),
         Mistake("the colours are multiplied, where the change should be added", multiplied),
         Mistake("the colours of the content are lost: all is grey", only_grey),
+        Mistake(
+            "the luminance has the weights of television in high definition (0.2126, 0.7152, 0.0722)",
+            weights_of_another_standard,
+        ),
+        Mistake("the three weights are applied to blue, green, red", blue_first),
     ),
 )
 
@@ -433,6 +490,16 @@ def by_the_variance(weights: list[Tensor], x: Tensor) -> list[Tensor]:
     return scaled
 
 
+def each_filter_alone(weights: list[Tensor], x: Tensor) -> list[Tensor]:
+    scaled = []
+    for weight in weights:
+        output = F.conv2d(x, weight, padding=weight.shape[2] // 2)
+        deviation = output.std((0, 2, 3))
+        scaled.append(weight / deviation[:, None, None, None])
+        x = F.relu(output / deviation[:, None, None])
+    return scaled
+
+
 UNIT_VARIANCE = Question(
     name="a5.unit_variance",
     function="unit_variance",
@@ -444,6 +511,7 @@ UNIT_VARIANCE = Question(
         Mistake("there is no ReLU between the layers", without_relu, 6),
         Mistake("the weights follow a formula, and not the measured deviations", by_the_formula),
         Mistake("it is divided by the variance, and not by its root", by_the_variance),
+        Mistake("each filter is divided by its own deviation; the layer has one number", each_filter_alone),
     ),
 )
 

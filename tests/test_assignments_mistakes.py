@@ -1,0 +1,262 @@
+"""Known mistakes: each fails the same parts whatever the draw, and is called by its own name."""
+
+import warnings
+from functools import cache
+
+import pytest
+import torch
+
+from course_lib.grading import compare, grade, plain, question
+
+SEEDS = 40
+KEYS = question.keys()
+QUESTIONS = [asked.name for key in KEYS for asked in question.assignment(key).questions]
+RAISED = (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError)  # what `compare` expects of a mistake
+# (question, mistake): mistakes that come first in the list and have the same output in some part
+TWINS = {
+    ("a1.conditional", "narrowest_of_all"): {"reversed_bisection"},
+    ("a1.conditional", "narrow_bracket"): {"reversed_bisection"},
+    ("a2.relu_rule", "at_least_zero"): {"guided_without_its_first_half"},
+    ("a3.fgsm", "less_wrong"): {"never_targeted"},
+}
+
+
+def call(function, inputs):
+    """What a function returns for these inputs, as plain data; an error of a known kind is returned itself."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return compare.settle(function(**{name: plain.build(value) for name, value in inputs.items()}))
+    except RAISED as error:
+        return error
+
+
+def alike(asked, a, b):
+    return (
+        not isinstance(a, Exception) and not isinstance(b, Exception) and not compare.difference(a, b, asked.tolerance)
+    )
+
+
+def wrong(asked, answer, inputs, expected):
+    return isinstance(answer, Exception) or not (
+        alike(asked, answer, expected) or compare._also_right(asked, answer, inputs, expected)
+    )
+
+
+@cache
+def drawn(name, seed):
+    """Of each call: (part, inputs, expected, what each known mistake returns)."""
+    mistakes = question.question(name).mistakes
+    planned = grade.calls.__wrapped__(name, seed)
+    return [(part, inputs, right, [call(one.function, inputs) for one in mistakes]) for part, inputs, right in planned]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_parts_that_a_mistake_fails_do_not_depend_on_the_draw(name):
+    asked = question.question(name)
+    for i, mistake in enumerate(asked.mistakes):
+        failed = set()
+        for seed in range(SEEDS):
+            rows = drawn(name, seed)
+            failed.add(frozenset(part for part, inputs, right, found in rows if wrong(asked, found[i], inputs, right)))
+        assert len(failed) == 1, (mistake.says, failed)
+        kept = sum(part.points for k, part in enumerate(asked.parts) if k not in next(iter(failed)))
+        assert kept == mistake.points, mistake.says
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_mistake_is_called_by_its_own_name(name):
+    """In every part that it fails, and in each by its own name alone, but for the twins."""
+    asked = question.question(name)
+    for i, mistake in enumerate(asked.mistakes):
+        others = TWINS.get((name, mistake.function.__name__), set())
+        said = set()
+        for _, inputs, right, found in drawn(name, 0):
+            if wrong(asked, found[i], inputs, right) and not isinstance(found[i], Exception):
+                said.add(compare.verdict(asked, found[i], inputs, right))
+        named = {one.function.__name__ for one in asked.mistakes if f"It looks as if {one.says}." in said}
+        assert named - others == {mistake.function.__name__} or isinstance(drawn(name, 0)[-1][3][i], Exception), said
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_no_mistake_returns_what_is_not_finite(name):
+    """An answer is compared with every mistake, and NaN cannot be compared."""
+    for _, _, _, found in drawn(name, 0):
+        assert not any(compare.not_finite(one) for one in found if not isinstance(one, Exception))
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_there_are_four_mistakes_or_more_and_each_says_something_else(name):
+    mistakes = question.question(name).mistakes
+    assert len({one.says for one in mistakes}) == len(mistakes) >= 4
+
+
+# --- what people hand in, by another hand than the list of mistakes ------------------------------------------
+
+HANDED_IN = {
+    ("a1.conditional", "wrong way"): (
+        """
+import torch
+def conditional(codes, perplexity):
+    d = torch.cdist(codes, codes) ** 2
+    d.fill_diagonal_(torch.inf)
+    lo, hi = torch.full((len(d), 1), -40.0), torch.full((len(d), 1), 40.0)
+    for _ in range(60):
+        mid = (lo + hi) / 2
+        p = torch.softmax(-mid.exp() * d, 1)
+        wide = torch.special.entr(p).sum(1, keepdim=True).exp() > perplexity
+        hi, lo = torch.where(wide, mid, hi), torch.where(wide, lo, mid)
+    return p
+""",
+        "the bisection walks the wrong way",
+    ),
+    ("a1.conditional", "NaN"): (
+        """
+import torch
+def conditional(codes, perplexity):
+    d = torch.cdist(codes, codes) ** 2
+    d.fill_diagonal_(torch.inf)
+    lo, hi = torch.full((len(d), 1), -40.0), torch.full((len(d), 1), 40.0)
+    for _ in range(60):
+        mid = (lo + hi) / 2
+        p = torch.softmax(-mid.exp() * d, 1)
+        wide = torch.exp(-(p * p.log()).sum(1, keepdim=True)) > perplexity
+        lo, hi = torch.where(wide, mid, lo), torch.where(wide, hi, mid)
+    return p
+""",
+        "as where the entropy is NaN (0 * log 0)",
+    ),
+    ("a1.pairs", "one short"): (
+        """
+import torch
+def pairs(sessions, window):
+    out = []
+    for s in sessions:
+        for i in range(len(s)):
+            for j in range(len(s)):
+                if i != j and abs(i - j) < window:
+                    out.append((s[i], s[j]))
+    return torch.tensor(out)
+""",
+        "the window is one word too short on both sides",
+    ),
+    ("a1.skip_gram_step", "tables changed in place"): (
+        """
+import torch
+def skip_gram_step(v, u, word, neighbour, noise, rate):
+    a = torch.sigmoid(v[word] @ u[neighbour]) - 1
+    b = torch.sigmoid(u[noise] @ v[word])
+    v[word] -= rate * (a * u[neighbour] + b @ u[noise])
+    u[neighbour] -= rate * a * v[word]
+    u.index_add_(0, noise, -rate * b[:, None] * v[word])
+    return v, u
+""",
+        "the u's move by the word's new vector",
+    ),
+    ("a1.skip_gram_step", "tables changed in place, the u's first"): (
+        """
+import torch
+def skip_gram_step(v, u, word, neighbour, noise, rate):
+    a = torch.sigmoid(v[word] @ u[neighbour]) - 1
+    b = torch.sigmoid(u[noise] @ v[word])
+    u[neighbour] -= rate * a * v[word]
+    for r, weight in zip(noise, b):
+        u[r] -= rate * weight * v[word]
+    v[word] -= rate * (a * u[neighbour] + b @ u[noise])
+    return v, u
+""",
+        "v moves by the u's that have moved already",
+    ),
+    ("a2.saliency", "the winner"): (
+        """
+import torch
+def saliency(net, x, label):
+    x.requires_grad_()
+    net(x).max(1).values.sum().backward()
+    return x.grad.abs().max(1, keepdim=True).values
+""",
+        "the class that the network names was differentiated",
+    ),
+    ("a2.saliency", "all labels"): (
+        """
+import torch
+def saliency(net, x, label):
+    x.requires_grad_()
+    net(x)[:, label].sum().backward()
+    return x.grad.abs().max(1, keepdim=True).values
+""",
+        "takes every image's label for every image",
+    ),
+    ("a3.step", "the sign of decay"): (
+        """
+import torch
+def step(x, slope, length, decay):
+    d = slope + 2 * decay * (x - 0.5)
+    n = d.flatten(1).norm(dim=1).clamp(min=1e-12)
+    return (x + length * d / n[:, None, None, None]).clamp(0, 1)
+""",
+        "the decay pushes away from mid grey",
+    ),
+    ("a3.fgsm", "the unit gradient"): (
+        """
+import torch
+import torch.nn.functional as F
+def fgsm(net, x, label, epsilon, targeted):
+    x.requires_grad_()
+    F.cross_entropy(net(x), label, reduction="sum").backward()
+    g = x.grad / x.grad.norm(p=2, dim=(1, 2, 3), keepdim=True)
+    return (x + (-1 if targeted else 1) * epsilon * g).clamp(0, 1)
+""",
+        "the gradient was divided by its length, and its sign was not taken",
+    ),
+    ("a4.orientation_bins", "an unwrapped angle"): (
+        """
+import math, torch
+def orientation_bins(right, down, count):
+    angle = torch.atan2(down, right)[:, None]
+    centre = 2 * math.pi / count * torch.arange(count)[None, :, None, None]
+    share = 1 - (angle - centre).abs() * count / (2 * math.pi)
+    return torch.sqrt(right**2 + down**2)[:, None] * share.clamp(min=0)
+""",
+        "negative angles are not brought into the circle",
+    ),
+    ("a5.gram_matrix", "a reshape for a transpose"): (
+        """
+def gram_matrix(a):
+    n, c, h, w = a.shape
+    f = a.reshape(n, h * w, c)
+    return f.transpose(1, 2) @ f
+""",
+        "reshape(n, h w, c) is no transpose",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "how"), HANDED_IN)
+def test_what_people_hand_in_is_named_in_every_part_that_fails(name, how):
+    text, says = HANDED_IN[name, how]
+    asked = question.question(name)
+    space = {}
+    exec(text, space)
+    failed = []
+    for _, inputs, right in grade.calls(name, 5):
+        answer = call(space[asked.function], inputs)
+        if wrong(asked, answer, inputs, right):
+            failed.append(compare.verdict(asked, answer, inputs, right))
+    assert failed and all(said.startswith("It looks as if") for said in failed)
+    assert sum(says in said for said in failed) > len(failed) / 2, failed
+
+
+def test_a_right_answer_that_changes_its_arguments_is_still_compared_with_what_was_asked():
+    """The grader builds the arguments of each call anew, so that no answer spoils the next one's inputs."""
+
+    def step(x, slope, length, decay):
+        slope -= 2 * decay * (x - 0.5)
+        x += length * slope / slope.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+        return x.clamp_(0, 1)
+
+    asked = question.question("a3.step")
+    for _, inputs, right in grade.calls("a3.step", 5):
+        before = {key: value.clone() for key, value in inputs.items() if isinstance(value, torch.Tensor)}
+        assert compare.verdict(asked, call(step, inputs), inputs, right) is None
+        assert all(torch.equal(inputs[key], value) for key, value in before.items())
