@@ -647,7 +647,7 @@ def code_distance(a, a0):
 import torch
 def resemblance(a, a0):
     m = torch.relu(a0)
-    return torch.einsum("nchw,nchw->n", a, m) / torch.einsum("nchw,nchw->n", m, m)
+    return torch.einsum("n...,n...->n", a, m) / torch.einsum("n...,n...->n", m, m)
 """,
         "a loop": """
 def resemblance(a, a0):
@@ -660,8 +660,8 @@ def resemblance(a, a0):
         "numpy": """
 import numpy as np
 def resemblance(a, a0):
-    m = np.maximum(a0.numpy(), 0)
-    return (a.numpy() * m).sum(axis=(1, 2, 3)) / (m ** 2).sum(axis=(1, 2, 3))
+    m = np.maximum(a0.numpy(), 0).reshape(len(a0), -1)
+    return (a.numpy().reshape(m.shape) * m).sum(1) / (m ** 2).sum(1)
 """,
     },
     "a4.variation_slope": {
