@@ -1,8 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import wasserstein_distance
 
 from course_lib import energy
+from course_lib.energy import sliced
 
 
 @pytest.fixture
@@ -136,6 +139,85 @@ def test_gram_distance_is_gatys_formula(generator, image):
     assert torch.isclose(energy.gram_distance({"x": b})({"x": a}, image), expected)
 
 
+@pytest.mark.parametrize("size", [(4, 6), (3, 5), (7, 4)])
+def test_sliced_distance_is_scipys_in_each_direction(size, generator, image):
+    """Of maps with as many positions as the target, with fewer, and with more."""
+    a0, a = torch.rand(1, 5, 4, 6, generator=generator), torch.randn(1, 5, *size, generator=generator)
+    drawn = sliced._directions(9, 5, torch.Generator().manual_seed(3)).float()
+    each = [wasserstein_distance(*((d @ x[0].flatten(1)).numpy() for x in (a, a0))) for d in drawn]
+    term = energy.sliced_distance({"x": a0}, directions=9, power=1, seed=3)
+    assert float(term({"x": a}, image)) == pytest.approx(sum(each) / 9, rel=1e-5)
+
+
+def test_squared_sliced_distance_is_the_cheapest_assignment(generator, image):
+    """SciPy's optimum over all ways to pair the positions; one channel, so that the one direction is 1 or -1."""
+    a0, a = torch.rand(2, 1, 1, 3, 4, generator=generator)
+    costs = (a.flatten()[:, None] - a0.flatten()).square().numpy()
+    best = costs[linear_sum_assignment(costs)].mean()
+    assert float(energy.sliced_distance({"x": a0})({"x": a}, image)) == pytest.approx(best, rel=1e-5)
+
+
+def test_sliced_distance_sums_over_layers_and_images(generator, image):
+    a0, a = ({k: torch.rand(n, c, 4, 4, generator=generator) for k, c in (("x", 3), ("y", 5))} for n in (1, 2))
+    whole = energy.sliced_distance(a0, seed=1)
+    assert whole.layers == ("x", "y") and repr(whole) == "sliced_distance('x', 'y')"
+    alone = [whole({k: v[i : i + 1] for k, v in a.items()}, image) for i in range(2)]
+    assert torch.isclose(whole(a, image), sum(alone))
+    only_x = energy.sliced_distance({"x": a0["x"]}, seed=1)  # the first layer's directions are drawn first
+    assert only_x(a, image) < whole(a, image)
+
+
+def test_sliced_distance_forgets_where_and_sees_more_than_the_gram_matrix(generator, image):
+    a0 = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 2, 2)
+    a = torch.tensor([0.0, 0.0, 2**0.5, -(2**0.5)]).view(1, 1, 2, 2)  # the same mean of squares, another distribution
+    assert energy.gram_distance({"x": a0})({"x": a}, image) < 1e-12
+    assert energy.sliced_distance({"x": a0})({"x": a}, image) > 0.5
+    moved = torch.randperm(24, generator=torch.Generator().manual_seed(0))
+    b0 = torch.rand(1, 5, 24, 1, generator=generator)
+    assert energy.sliced_distance({"x": b0})({"x": b0[:, :, moved].view(1, 5, 4, 6)}, image) < 1e-12
+    twice = torch.cat([b0, b0], 3)  # every vector twice: the same distribution
+    assert energy.sliced_distance({"x": b0})({"x": twice}, image) < 1e-12
+
+
+def test_directions_follow_the_seed(activations, image):
+    target = {"conv": activations["conv"].flip(1)}
+    terms = [energy.sliced_distance(target, directions=2, seed=seed) for seed in (4, 4, 5)]
+    state = torch.random.get_rng_state()
+    first, again, other = (float(term(activations, image)) for term in terms)
+    assert first == again == float(terms[0](activations, image)) != other
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda a: energy.sliced_distance({"": a[""]}), ValueError, r"the output outputs .* of maps \(n, c, h, w\)"),
+        (lambda a: energy.sliced_distance(a, directions=0), ValueError, "directions must be at least 1"),
+        (lambda a: energy.sliced_distance(a, power=0.5), ValueError, "power must be at least 1"),
+        (lambda a: energy.sliced_distance(a, seed=1.5), TypeError, "seed is a whole number"),
+        (
+            lambda a: energy.sliced_distance({"conv": torch.zeros(1, 6, 4, 4)})(a, a["conv"]),
+            ValueError,
+            "layer 'conv' has 5 channels, its target 6",
+        ),
+        (
+            lambda a: energy.sliced_distance({"conv": torch.zeros(3, 5, 4, 4)})(a, a["conv"]),
+            ValueError,
+            "layer 'conv' is of 2 images, its target of 3",
+        ),
+        (
+            lambda a: energy.sliced_distance({"conv": a["conv"]})({"conv": a["conv"].mean((2, 3))}, a["conv"]),
+            ValueError,
+            r"layer 'conv' outputs \(2, 5\)",
+        ),
+        (lambda a: energy.sliced_distance({"cnov": a["conv"]})(a, a["conv"]), ValueError, "no layer 'cnov'"),
+    ],
+)
+def test_a_bad_sliced_distance_names_the_culprit(make, error, message, activations):
+    with pytest.raises(error, match=message):
+        make(activations)
+
+
 def test_total_variation_of_a_picture_worked_by_hand():
     picture = torch.tensor([[0.0, 1, 1], [2, 2, 1], [0, 0, 0]]).view(1, 1, 3, 3)
     # (right, down) differences: 1 2 | 0 1 | 0 0 ; 0 -2 | -1 -2 | 0 -1 ; 0 0 0
@@ -179,6 +261,8 @@ def test_gradients_of_activation_terms(generator):
         energy.distance(target),
         energy.inner_product(target),
         energy.gram_distance(target),
+        energy.sliced_distance(target),
+        energy.sliced_distance({"a": target["a"][..., :3]}, directions=2),  # of another size
     ]
     a = torch.rand(2, 3, 4, 5, dtype=torch.double, generator=generator, requires_grad=True)
     for term in terms:
@@ -190,6 +274,7 @@ def test_a_batch_descends_as_each_picture_alone(generator):
     a = torch.rand(3, 4, 5, 5, generator=generator, requires_grad=True)
     target = {"a": torch.rand(1, 4, 5, 5, generator=generator)}
     whole = energy.distance(target) + energy.activation("a", 2) + energy.gram_distance(target)
+    whole += energy.sliced_distance(target)
     together = torch.autograd.grad(whole({"a": a}, a), a)[0][1:2]
     alone = a.detach()[1:2].requires_grad_()
     assert torch.allclose(torch.autograd.grad(whole({"a": alone}, alone), alone)[0], together, atol=1e-7)

@@ -1,9 +1,4 @@
-"""Weighted, named scalar terms.
-
-An energy is minimised; to maximise, write `-1 * activation("fc8", 3)`. Energies add, subtract, scale and sum() as the
-equation does. Each term is a scalar: the sum over the images of a batch, so that every image of a batch descends as it
-would alone. An energy knows the layers whose activations it needs.
-"""
+"""Energies, and the terms that most of the course is made of: of activations, and of the image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -14,22 +9,6 @@ from torch import Tensor
 
 from course_lib.errors import require, unknown
 from course_lib.inputs import check_range, scores, whole
-
-__all__ = [
-    "Activations",
-    "Energy",
-    "Term",
-    "activation",
-    "alpha_norm",
-    "check_layers",
-    "cross_entropy",
-    "distance",
-    "gram_distance",
-    "gram_matrix",
-    "inner_product",
-    "squared_norm",
-    "total_variation",
-]
 
 Activations = Mapping[str, Tensor]
 Function = Callable[[Activations, Tensor], Tensor]  # (activations, image) -> scalar
@@ -154,7 +133,7 @@ def check_layers(term: Term, known: Mapping[str, object]) -> None:
             raise unknown("layer", layer, [name for name in known if name], f"the term {term.name}")
 
 
-def _called(layer: str) -> str:
+def called(layer: str) -> str:
     return f"layer {layer!r}" if layer else "the output"
 
 
@@ -182,19 +161,19 @@ def activation(layer: str, channel: int | Sequence[int] | Tensor, at: tuple[int,
         tensor(5.5000)
     """
     chosen = whole(channel, "channel")
-    what = f"{'channel' if layer else 'class'} of {_called(layer)}"
+    what = f"{'channel' if layer else 'class'} of {called(layer)}"
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         a = activations[layer]
         if a.dim() not in (2, 4):
-            raise ValueError(f"{_called(layer)} outputs {tuple(a.shape)}, neither (n, c) nor (n, c, h, w): no channels")
+            raise ValueError(f"{called(layer)} outputs {tuple(a.shape)}, neither (n, c) nor (n, c, h, w): no channels")
         check_range(chosen, a.shape[1], what, len(a))
         maps = a[:, chosen] if isinstance(chosen, int) else a[torch.arange(len(a)), chosen]  # (n,) or (n, h, w)
         if at is None:
             return maps.sum() / (maps.numel() // len(maps))
-        require(maps.dim() == 3, f"{_called(layer)} has no positions, so at={at} means nothing")
+        require(maps.dim() == 3, f"{called(layer)} has no positions, so at={at} means nothing")
         inside = all(0 <= i < side for i, side in zip(at, maps.shape[1:], strict=True))
-        require(inside, f"no position {at} in {_called(layer)}, which is {maps.shape[1]} x {maps.shape[2]}")
+        require(inside, f"no position {at} in {called(layer)}, which is {maps.shape[1]} x {maps.shape[2]}")
         return maps[:, at[0], at[1]].sum()
 
     shown = chosen if isinstance(chosen, int) else "..."
@@ -218,7 +197,7 @@ def cross_entropy(layer: str, labels: int | Sequence[int] | Tensor) -> Energy:
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         logits = activations[layer]  # (n, classes)
-        check_range(chosen, logits.shape[1], f"class of {_called(layer)}", len(logits))
+        check_range(chosen, logits.shape[1], f"class of {called(layer)}", len(logits))
         wanted = torch.full((len(logits),), chosen) if isinstance(chosen, int) else chosen
         return -scores(F.log_softmax(logits, 1), wanted).sum()
 
@@ -242,7 +221,7 @@ def squared_norm(*layers: str) -> Energy:
     return Energy.of(f"squared_norm({', '.join(map(repr, layers))})", function, layers)
 
 
-def _targets(target: Activations | Tensor) -> dict[str, Tensor]:
+def constants(target: Activations | Tensor) -> dict[str, Tensor]:
     """A code to aim at, as constants by layer; a bare tensor is the output, layer ''."""
     named = {"": target} if isinstance(target, Tensor) else target
     return {layer: value.detach() for layer, value in named.items()}
@@ -251,7 +230,7 @@ def _targets(target: Activations | Tensor) -> dict[str, Tensor]:
 def _matching(activations: Activations, layer: str, target: Tensor) -> Tensor:
     a = activations[layer]
     same = a.shape[1:] == target.shape[1:] and len(target) in (1, len(a))
-    require(same, f"{_called(layer)} outputs {tuple(a.shape)}, but its target is {tuple(target.shape)}")
+    require(same, f"{called(layer)} outputs {tuple(a.shape)}, but its target is {tuple(target.shape)}")
     return a
 
 
@@ -267,7 +246,7 @@ def distance(target: Activations | Tensor) -> Energy:
 
     Source: Mahendran and Vedaldi 2015, eq. 3.
     """
-    targets = _targets(target)
+    targets = constants(target)
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         errors = []
@@ -290,7 +269,7 @@ def inner_product(target: Activations | Tensor) -> Energy:
 
     Source: Mahendran and Vedaldi 2016.
     """
-    targets = _targets(target)
+    targets = constants(target)
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         products = [(_matching(activations, layer, a0) * a0).sum() for layer, a0 in targets.items()]
@@ -364,7 +343,7 @@ def gram_distance(target: Activations, where: Tensor | None = None) -> Energy:
     Source: Gatys 2015, eq. 4.
     """
     require(where is None or bool((where >= 0).all()), "weights of positions are at least 0")
-    correlations = {layer: _correlations(a, None) for layer, a in _targets(target).items()}
+    correlations = {layer: _correlations(a, None) for layer, a in constants(target).items()}
 
     def function(activations: Activations, image: Tensor) -> Tensor:
         errors = []
@@ -372,7 +351,7 @@ def gram_distance(target: Activations, where: Tensor | None = None) -> Energy:
             a = activations[layer]
             require(
                 a.shape[1] == g0.shape[1],
-                f"{_called(layer)} has {a.shape[1]} channels, its target {g0.shape[1]}",
+                f"{called(layer)} has {a.shape[1]} channels, its target {g0.shape[1]}",
             )
             errors.append((_correlations(a, where) - g0).square().sum() / (4 * a.shape[1] ** 2))
         return torch.stack(errors).sum()
