@@ -10,6 +10,8 @@ import torch
 from scipy import ndimage, stats
 from scipy.spatial.distance import pdist
 from skimage.metrics import peak_signal_noise_ratio
+from sklearn.covariance import ShrunkCovariance
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import auc, jaccard_score, roc_auc_score
 from torch import nn
 
@@ -717,3 +719,81 @@ def test_a_code_of_several_layers_is_one_vector(generator):
     assert torch.equal(measure.flat(a), a.view(2, 48))
     with pytest.raises(ValueError, match="a code of no layer"):
         measure.flat({})
+
+
+# ---------------------------------------------------------------- textures
+
+
+def one_fit(a, b, shrinkage):
+    """What scikit-learn's discriminant, fitted to the left halves, tells of the right ones; maps (c, h, w)."""
+    left, right = (
+        [x[..., s].flatten(1).T.numpy() for x in (a, b)] for s in (slice(0, 4), slice(6, 10))
+    )  # 10 columns, of which the middle two are left out
+    own = [np.repeat([1, 0], len(x)) for x in (left[0], right[0])]
+    fitted = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=ShrunkCovariance(shrinkage=shrinkage))
+    fitted.fit(np.concatenate(left), own[0])
+    return roc_auc_score(own[1], fitted.decision_function(np.concatenate(right)))
+
+
+def turned(x):
+    return x.transpose(1, 2)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
+def test_told_apart_is_the_discriminant_of_scikit_learn(shrinkage, generator):
+    a, b = torch.randn(2, 5, 10, 10, generator=generator, dtype=torch.double)
+    mixed = torch.randn(5, 5, generator=generator, dtype=torch.double)
+    a, b = (torch.einsum("dc,chw->dhw", mixed, x) for x in (a, b + 0.3))  # correlated channels
+    ways = [(a, b), (a.flip(2), b.flip(2)), (turned(a), turned(b)), (turned(a).flip(2), turned(b).flip(2))]
+    expected = sum(one_fit(*way, shrinkage) for way in ways) / 4
+    assert float(measure.told_apart(a[None], b[None], shrinkage=shrinkage)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_is_of_one_kind_is_not_told_apart(generator):
+    """Two draws of the same noise come out at a half; another mean, or another pattern in the channels, at one."""
+    a, b = torch.randn(2, 20, 4, 16, 16, generator=generator)
+    found = measure.told_apart(a, b)
+    assert found.shape == (20,) and measure.interval(found).low < 0.5 < measure.interval(found).high
+    assert measure.told_apart(a, b + 3).min() > 0.99
+    assert torch.allclose(measure.told_apart(a, b), measure.told_apart(b, a))
+    assert torch.allclose(measure.told_apart(a, b), measure.told_apart(5 * a - 2, 5 * b - 2))  # no unit
+
+
+def test_what_differs_in_one_half_alone_is_no_difference_of_texture(generator):
+    """A tint that one half has does not help in the other: brightness that drifts is no texture."""
+    a, b = torch.randn(2, 20, 4, 16, 16, generator=generator)
+    b[..., :8] += 3
+    columns = measure.told_apart(a, b)  # rows are told apart, columns are not
+    assert 0.6 < float(columns.mean()) < 0.85
+
+
+def test_layers_are_compared_on_the_smallest_grid(generator):
+    a, b = (
+        {"x": torch.randn(1, 2, 24, 24, generator=g), "y": torch.randn(1, 3, 8, 8, generator=g)}
+        for g in [generator] * 2
+    )
+    whole = [torch.cat([torch.nn.functional.avg_pool2d(c["x"], 3), c["y"]], 1) for c in (a, b)]
+    assert torch.allclose(measure.told_apart(a, b), measure.told_apart(*whole))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 8, 8), "differ in images or channels"),
+        (torch.zeros(1, 3, 8, 8), torch.zeros(2, 3, 8, 8), "differ in images or channels"),
+        (torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 5), "the second maps have 8 x 5 positions"),
+        (torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8), r"the first maps have shape \(n, c, h, w\)"),
+        ({}, torch.zeros(1, 3, 8, 8), "a code of no layer"),
+        (torch.full((1, 3, 8, 8), torch.nan), torch.zeros(1, 3, 8, 8), "not finite"),
+    ],
+)
+def test_textures_that_cannot_be_compared_are_refused(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        measure.told_apart(a, b)
+
+
+def test_flat_images_are_not_told_apart_and_shrinkage_is_a_share():
+    assert float(measure.told_apart(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))) == 0.5
+    assert float(measure.told_apart(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))) == 1
+    with pytest.raises(ValueError, match="shrinkage is in"):
+        measure.told_apart(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8), shrinkage=1.5)

@@ -12,6 +12,7 @@ from course_lib.measure.similarity import (
     spectrum_distance,
 )
 from course_lib.measure.statistics import Interval, Paired, interval, paired
+from course_lib.measure.textures import told_apart
 
 __all__ = [
     "Features",
@@ -37,4 +38,5 @@ __all__ = [
     "shuffled_pixels",
     "spectrum_distance",
     "spread",
+    "told_apart",
 ]
