@@ -59,7 +59,7 @@ def _maps(code: Code, what: str) -> Tensor:
     layers = list(code.values()) if isinstance(code, Mapping) else [code]
     require(bool(layers), "a code of no layer: name at least one")
     maps = [real(layer, what, "(n, c, h, w)", (4,)).detach().double() for layer in layers]
-    grid = tuple(min(layer.shape[d] for layer in maps) for d in (2, 3))
+    grid = min(layer.shape[2] for layer in maps), min(layer.shape[3] for layer in maps)
     require(min(grid) >= 6, f"{what} have {grid[0]} x {grid[1]} positions, and a half needs 3 a side: take 6 or more")
     return torch.cat([F.adaptive_avg_pool2d(layer, grid) for layer in maps], 1)
 
@@ -92,4 +92,6 @@ def _discriminant(a: Tensor, b: Tensor, shrinkage: float) -> Tensor:
     within = apart.T @ apart / len(apart)
     scale = within.diagonal().mean().clamp(min=1e-30)
     identity = torch.eye(len(within), dtype=within.dtype, device=within.device)
-    return torch.linalg.lstsq((1 - shrinkage) * within + shrinkage * scale * identity, means[0] - means[1]).solution
+    shrunk = (1 - shrinkage) * within + shrinkage * scale * identity
+    w: Tensor = torch.linalg.lstsq(shrunk, means[0] - means[1]).solution
+    return w
