@@ -1,13 +1,17 @@
 """Submissions for the tests and the benchmark, made by code: right, empty, wrong in known ways, and hostile."""
 
+import base64
 import copy
 import inspect
+import io
 import json
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from course_lib.grading import notebook, question
 from course_lib.grading.question import Mistake, Question
@@ -121,6 +125,21 @@ def bytes_of(book: Book) -> bytes:
         JSON in UTF-8.
     """
     return json.dumps(book).encode()
+
+
+def image(width: int, height: int) -> str:
+    """A plain image as notebooks store one.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+
+    Returns:
+        base64 of a PNG.
+    """
+    file = io.BytesIO()
+    Image.new("L", (width, height), 128).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 # The attacks. ANSWER stands for the name of the function that is asked for. Beside each: what the report must say.

@@ -18,8 +18,9 @@ import pytest
 import torch
 
 from course_lib import grading
-from course_lib.grading import collect, compare, grade, notebook, plain, question, release, report, sandbox
+from course_lib.grading import collect, compare, grade, notebook, plain, question, release, sandbox
 from course_lib.grading.__main__ import main
+from course_lib.grading.report import marks, report, tables
 from project import submissions
 
 KEY = "a2"
@@ -299,11 +300,41 @@ def test_what_is_no_notebook_is_refused_in_words(data, said):
         notebook.read(data)
 
 
-def test_only_plain_images_are_kept():
-    png = {"output_type": "display_data", "data": {"image/png": "aGVsbG8=\n"}}
+DOT = submissions.image(3, 2)
+
+
+def test_only_plain_images_and_printed_text_are_kept():
+    png = {"output_type": "display_data", "data": {"image/png": DOT + "\n", "text/plain": "<Figure>"}}
     bad = {"output_type": "display_data", "data": {"image/png": '"><script>', "text/html": "<b>", "image/svg+xml": "<"}}
-    cell = {"cell_type": "code", "source": "x", "outputs": [png, bad, 3, {"data": []}]}
-    assert notebook.figures(json.dumps({"cells": [cell]}).encode()) == (("image/png", "aGVsbG8="),)
+    wrong = [{"data": {"image/png": "aGVsbG8="}}, {"data": {"image/jpeg": DOT}}, {"data": {"image/png": [1]}}]
+    printed = [{"text": ["\x1b[31mred\x1b[0m\n", "2\x00"]}, {"data": {"text/plain": 3}}, {"text": {"a": 1}}]
+    cell = {"cell_type": "code", "source": "x", "outputs": [png, bad, 3, {"data": []}, *wrong, *printed]}
+    shown = notebook.shown(json.dumps({"cells": [cell]}).encode()).outputs
+    assert [(one.media_type, one.content) for one in shown] == [("image/png", DOT), ("text/plain", "red\n2")]
+
+
+def test_what_a_notebook_shows_is_bounded():
+    huge = submissions.image(7000, 7000)  # a small file that unfolds to 49 million pixels
+    outputs = [{"data": {"image/png": one}} for one in [huge, *[DOT] * 40]] + [{"text": "x" * 10**4}] * 100
+    cell = {"cell_type": "code", "source": "x", "outputs": outputs}
+    made = notebook.shown(json.dumps({"cells": [cell] * 3}).encode())
+    assert len(made.images) == notebook.FIGURES
+    assert {one.content for one in made.images} == {DOT}
+    assert max(len(one.content) for one in made.outputs) <= notebook.PRINTED + 4
+    assert len(made.outputs) <= 2 * notebook.FIGURES
+
+
+def test_what_an_answer_speaks_of_stands_before_it_or_in_it():
+    def code(text):
+        return {"cell_type": "code", "source": "print()", "outputs": [{"text": text}]}
+
+    pasted = {"a.png": {"image/png": DOT}, "b.svg": {"image/svg+xml": "<svg onload=alert(1)>"}}
+    answer = {"cell_type": "markdown", "source": "<!-- answer: a2.logit -->\nwords", "attachments": pasted}
+    check = {"cell_type": "code", "source": 'grading.check("a2.x", x)', "outputs": [{"text": "right"}]}
+    cells = [*map(code, "abcde"), check, answer, code("after")]
+    near, more = notebook.shown(json.dumps({"cells": cells}).encode()).around("a2.logit")
+    assert [one.content for one in near] == ["c", "d", "e", DOT]
+    assert [one.content for one in more] == ["a", "b", "after"]
 
 
 # --- folders and archives -----------------------------------------------------------------------------------
@@ -563,7 +594,7 @@ def graded(sandboxed, tmp_path_factory):
     (folder / "other.ipynb").write_bytes(book(("code", "print('a notebook of another course')")))
     pretty = json.loads((folder / "student00.ipynb").read_text())
     pretty["cells"][-1]["source"] = "<!-- answer: a2.logit -->\n=cmd()|<script>alert(1)</script> because"
-    pretty["cells"][2]["outputs"] = [{"output_type": "display_data", "data": {"image/png": "aGVsbG8="}}]
+    pretty["cells"][2]["outputs"] = [{"output_type": "display_data", "data": {"image/png": DOT}}]
     (folder / "=student.ipynb").write_text(json.dumps(pretty))
     archive = folder.parent / "class.zip"
     with zipfile.ZipFile(archive, "w") as made:
@@ -597,7 +628,7 @@ def test_the_pages_show_text_as_text_and_the_students_figures(graded):
     _, out, _ = graded
     pages = {file.name: file.read_text() for file in (out / "reports").iterdir()}
     (page,) = [text for name, text in pages.items() if name.startswith("student-") and "=student" in text]
-    assert 'src="data:image/png;base64,aGVsbG8="' in page
+    assert f'src="data:image/png;base64,{DOT}"' in page
     written = (out / "written.html").read_text()
     assert "&lt;script&gt;alert(1)" in written and "<script" not in written
     assert "It looks as if" in "".join(pages.values())
@@ -635,9 +666,9 @@ def test_markup_of_a_student_arrives_as_text_on_every_page(tmp_path):
     run = grade.Run(tmp_path, assignment, 1)
     by_slug = {submission.slug: found for submission in class_}
     (tmp_path / "written.csv").write_text(
-        report.table([report.COLUMNS, *((name, "a2.logit", 3, MARKUP) for name in (MARKUP, "twin"))])
+        tables.table([marks.COLUMNS, *((name, "a2.logit", 3, MARKUP) for name in (MARKUP, "twin"))])
     )
-    report.report(run, collect.Found(tuple(class_), KEY), by_slug)
+    report(run, collect.Found(tuple(class_), KEY), by_slug)
     counts = {}
     for file in tmp_path.rglob("*.html"):
         page = Page(file.read_text())
@@ -647,8 +678,13 @@ def test_markup_of_a_student_arrives_as_text_on_every_page(tmp_path):
     assert counts == {
         "index.html": 1 + 2 + 2,  # the name, two remarks, and the pair that resembles each other with its heading
         "written.html": answers + 2 * answers,  # the name, and both students' answers
-        f"reports/{class_[0].slug}.html": 2 + 1 + 2 * asked + 1 + answers,  # name twice, file, part and why, comment
-        f"reports/{class_[1].slug}.html": 1 + 2 * asked + 1 + answers,
+        f"reports/{class_[0].slug}.html": 2
+        + 1
+        + 2 * asked
+        + 2
+        + 1
+        + answers,  # name, file, part and why, again, comment
+        f"reports/{class_[1].slug}.html": 1 + 2 * asked + 2 + 1 + answers,
     }
 
 
@@ -672,10 +708,10 @@ def test_the_same_command_grades_nothing_twice_and_keeps_typed_points(graded):
     archive, out, _ = graded
     stamps = {file: file.stat().st_mtime_ns for file in (out / "results").rglob("*.json")}
     table = list(csv.reader(io.StringIO((out / "written.csv").read_text())))
-    assert table[0] == ["student", "question", "points", "comment"]
+    assert table[0] == ["student", "question", "points", "comment", "items"]
     for row in table:
         if row[:2] == ["student00", "a2.logit"]:
-            row[2:] = ["4,5", '-0.5: names no number; see "p"']
+            row[2:] = ["4,5", '-0.5: names no number; see "p"', "1 3"]
     text = io.StringIO()
     csv.writer(text, delimiter=";").writerows(table)  # as a spreadsheet may save it
     (out / "written.csv").write_text("\ufeff" + text.getvalue(), encoding="utf-8")
@@ -698,7 +734,7 @@ def test_points_that_cannot_be_are_refused_by_line(graded):
     for points, said in (("7", "go from 0 to 5, got 7"), ("many", "points are a number, got 'many'")):
         (out / "written.csv").write_text(f"student,question,points,comment\nstudent00,a2.logit,{points},\n")
         with pytest.raises(ValueError, match=f"line 2: .*{said}"):
-            report.read_written(run)
+            marks.read_written(run)
     (out / "written.csv").write_text(before)
 
 

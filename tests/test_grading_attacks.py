@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from course_lib.grading import grade, question, report
+from course_lib.grading import grade, question
+from course_lib.grading.report import report
 from project import submissions
 
 KEY = "a2"
@@ -40,7 +41,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(question, "assignment", impatient)
         made, found, graded = grade.grade(folder, out, KEY)
-        report.report(made, found, graded)
+        report(made, found, graded)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
     return out, {one.student: {result.question: result for result in graded[one.slug]} for one in found.submissions}
 

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from course_lib.grading import collect, grade, notebook, question, report, roster, sandbox, similar
+from course_lib.grading import collect, grade, notebook, question, roster, sandbox, similar
 from course_lib.grading.__main__ import main
+from course_lib.grading.report import marks, pages, tables, write
 from project import submissions
 
 KEY = "a2"
@@ -81,7 +82,7 @@ def test_the_stamp_holds_all_that_can_change_a_point():
     assert {"grading/questions/a2.py", "grading/compare.py", "grading/define.py", "grading/child.py"} <= files
     assert {"attribution/__init__.py", "measure/__init__.py"} <= files
     assert any(name.startswith("attribution/") and "gradient" in name for name in files)
-    assert not {"grading/report.py", "grading/questions/a1.py", "recipes/__init__.py"} & files
+    assert not {"grading/report/write.py", "grading/questions/a1.py", "recipes/__init__.py"} & files
 
 
 def test_a_corrected_rule_grades_everybody_again(graded, folder, tmp_path, monkeypatch):
@@ -167,15 +168,15 @@ def test_a_question_that_breaks_the_grader_is_a_remark_and_the_others_go_on(monk
 
 
 def test_a_page_that_cannot_be_made_keeps_nobody_from_theirs(graded, folder, tmp_path, monkeypatch, capsys):
-    original = report.student_page
+    original = pages.student_page
 
     def page(run, card):
         if card.submission.student == "bob":
             raise RecursionError
         return original(run, card)
 
-    monkeypatch.setattr(report, "student_page", page)
-    monkeypatch.setattr(report, "similar", lambda *_: 1 / 0)
+    monkeypatch.setattr(pages, "student_page", page)
+    monkeypatch.setattr(write, "similar", lambda *_: 1 / 0)
     run(folder, tmp_path / "out")
     said = capsys.readouterr().out
     assert "no page for bob: RecursionError" in said
@@ -188,7 +189,7 @@ def test_a_page_that_cannot_be_made_keeps_nobody_from_theirs(graded, folder, tmp
 
 
 def override(out, *changes):
-    (out / "overrides.csv").write_text(report.table([report.CHANGES, *changes]))
+    (out / "overrides.csv").write_text(tables.table([marks.CHANGES, *changes]))
 
 
 def test_an_override_counts_is_shown_with_its_reason_and_stays(graded, folder, tmp_path):

@@ -23,7 +23,7 @@ module          one idea
 ``child``       what runs inside the sandbox
 ``define``      an answer's cells, run under the grader's rules
 ``grade``       the run: every question of every submission once, on all cores, resumable
-``report``      pages, tables and files of the results
+``report``      pages, tables and files of the results, and the desk for marking; a folder
 ``similar``     submissions that resemble each other
 ==============  =====================================================================================
 

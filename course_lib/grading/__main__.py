@@ -1,13 +1,18 @@
-"""The instructor's two commands: `python -m course_lib.grading release` and `... grade SUBMISSIONS --out GRADES`."""
+"""The instructor's commands: `python -m course_lib.grading release`, `grade` and `serve`."""
 
 import argparse
 import errno
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from course_lib.grading.notebook import Notebook
+    from course_lib.grading.question import Assignment
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one of the two commands.
+    """Run one of the commands.
 
     Args:
         arguments: The words of the command line after the program's name; None takes those of this process.
@@ -24,16 +29,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--questions", type=Path, metavar="FOLDER", help="a course's own questions, with their solutions"
     )
     second = commands.add_parser("grade", help="grade what was handed in; a run that was stopped goes on")
-    second.add_argument("submissions", type=Path, help="a folder or a .zip, as learning platforms pack them")
-    second.add_argument("--out", type=Path, required=True, help="folder for the grades")
+    third = commands.add_parser("serve", help="mark written answers in the browser, after `grade`, with the same words")
+    for command in (second, third):
+        command.add_argument("submissions", type=Path, help="a folder or a .zip, as learning platforms pack them")
+        command.add_argument("--out", type=Path, required=True, help="folder for the grades")
+        command.add_argument(
+            "--questions", type=Path, metavar="FOLDER", help="a course's own questions, looked at first"
+        )
+        command.add_argument("--roster", type=Path, help="who is in the class: a CSV of Canvas, Moodle or your own")
     second.add_argument("--assignment", help="for example a2 (default: what most of the submissions answer)")
     second.add_argument("--jobs", type=int, help="submissions at a time (default: as many as there are cores)")
-    second.add_argument("--questions", type=Path, metavar="FOLDER", help="a course's own questions, looked at first")
-    second.add_argument("--roster", type=Path, help="who is in the class: a CSV of Canvas, Moodle or your own")
     second.add_argument("--only", action="append", default=[], metavar="STUDENT", help="grade this student alone")
     second.add_argument("--regrade", action="store_true", help="grade again what is graded (with --only: of those)")
     second.add_argument("--look", action="store_true", help="only say who was found how, and grade nothing")
     second.add_argument("--scheduler", help="address of a Dask cluster that does the work, for example tcp://host:8786")
+    third.add_argument("--port", type=int, default=0, help="of this machine alone (default: a free one)")
     given = parser.parse_args(arguments)
     try:
         if given.questions:
@@ -42,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             add_folder(given.questions)
         if given.command == "release":
             _release(given.check, given.questions)
+        elif given.command == "serve":
+            _serve(given)
         else:
             _grade(given)
     except OSError as error:
@@ -99,7 +111,7 @@ def _tell(changed: Sequence[Path], check: bool) -> None:
 def _grade(given: argparse.Namespace) -> None:
     """Grade, write the reports, and print where they are."""
     from course_lib.errors import require
-    from course_lib.grading import collect, notebook, roster, sandbox
+    from course_lib.grading import collect, roster
     from course_lib.grading.grade import PENDING, grade, saved_run
     from course_lib.grading.report import report
 
@@ -125,15 +137,32 @@ def _grade(given: argparse.Namespace) -> None:
         regrade=given.regrade,
         say=print,
     )
-    name = run.assignment.name
-    folders = [given.questions, sandbox.PACKAGE.parent / "assignments"]
-    handed_out = [folder / name / f"{name}.ipynb" for folder in folders if folder]
-    stub = next((notebook.read(path.read_bytes()) for path in handed_out if path.exists()), None)
+    stub = _handed_out(run.assignment, given.questions)
     report(run, found, results, people, stub, print)
     print(f"{len(results)} submissions graded: {given.out / 'index.html'}, {given.out / 'gradebook.csv'}")
     waiting = {one.parts[0].said for each in results.values() for one in each if one.status == PENDING}
     if waiting - {"not graded yet"}:
         raise RuntimeError(f"not all is graded, so run the same command again: {'; '.join(sorted(waiting))}")
+
+
+def _serve(given: argparse.Namespace) -> None:
+    """Let an instructor mark the written answers of a run."""
+    from course_lib.grading import roster
+    from course_lib.grading.grade import reopen
+    from course_lib.grading.report.serve import Desk, serve
+
+    people = roster.read(given.roster) if given.roster else ()
+    run, found, results = reopen(given.submissions, given.out, people)
+    serve(Desk(run, found, results, people, _handed_out(run.assignment, given.questions)), print, given.port)
+
+
+def _handed_out(assignment: "Assignment", own: Path | None) -> "Notebook | None":
+    """What the students got, where it is at hand."""
+    from course_lib.grading import notebook, sandbox
+
+    folders = [own, sandbox.PACKAGE.parent / "assignments"]
+    files = [folder / assignment.name / f"{assignment.name}.ipynb" for folder in folders if folder]
+    return next((notebook.read(path.read_bytes()) for path in files if path.exists()), None)
 
 
 if __name__ == "__main__":

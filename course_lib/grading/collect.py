@@ -30,7 +30,7 @@ from typing import Protocol
 from course_lib.errors import require
 from course_lib.grading import notebook
 from course_lib.grading import question as questions
-from course_lib.grading.notebook import Notebook, Unreadable
+from course_lib.grading.notebook import Notebook, Shown, Unreadable
 from course_lib.grading.roster import Person, match
 
 # Canvas: NAME_USER_SUBMISSION_FILE, with LATE after the name where it was late
@@ -81,16 +81,16 @@ class Submission:
         name = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:40]
         return f"{name or 'student'}-{hashlib.sha256(self.student.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
-    def figures(self) -> tuple[tuple[str, str], ...]:
-        """The stored images, read from the file again, since those of a whole class would fill the memory.
+    def shown(self) -> Shown:
+        """What the notebook shows, read from the file again, since that of a whole class would fill the memory.
 
         Returns:
-            (media type, base64) of each; empty where the file cannot be read any more.
+            Images and printed text; nothing where the file cannot be read any more.
         """
         try:
-            return notebook.figures(self.where[0].read(self.where[1])) if self.where else ()
+            return notebook.shown(self.where[0].read(self.where[1])) if self.where else Shown()
         except (_Refused, Unreadable):
-            return ()
+            return Shown()
 
 
 @dataclass(frozen=True)

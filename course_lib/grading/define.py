@@ -17,6 +17,7 @@ from typing import Any
 
 TEXT = 600  # characters of an error
 NAME = 100  # of its name
+FILE = "answer"  # what tracebacks call an answer's cell; with a number where there are several
 _COMMAND = re.compile(r"\s*(%{1,2}[A-Za-z]|!(?!=)|\?\w|[\w.]+\?{1,2}\s*$)")  # %time, %%bash, !pip, ?name, name?
 LIBRARIES = ("numpy", "torch")  # what every answer may import, beside Python's own modules
 Space = dict[str, Any]
@@ -48,26 +49,34 @@ def define(
     """
     space: Space = {"__name__": "__main__", "__builtins__": _builtins(modules, libraries)}
     first: BaseException | None = None
-    bodies: list[tuple[list[ast.stmt], bool]] = []
+    bodies: list[tuple[list[ast.stmt], str]] = []  # with the name of the answer's cell; "" for another one's imports
+    cells = list(cells)
+    several = sum(mine for _, mine in cells) > 1
+    number = 0
     for text, mine in cells:
+        number += mine
         try:
-            bodies.append((parsed(text).body if mine else imports(text), mine))
+            if mine:
+                name = f"{FILE} {number}" if several else FILE
+                bodies.append((parsed(text, name).body, name))
+            else:
+                bodies.append((imports(text), ""))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             first = first or error
     used = {
         node.id for body, mine in bodies if mine for one in body for node in ast.walk(one) if type(node) is ast.Name
     }
     flags = 0
-    for body, mine in bodies:
+    for body, file in bodies:
         for statement in body:
             if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
-                flags |= sum(getattr(__future__, one.name).compiler_flag for one in statement.names if mine)
-            elif mine or names(statement) & used:
+                flags |= sum(getattr(__future__, one.name).compiler_flag for one in statement.names if file)
+            elif file or names(statement) & used:
                 try:
-                    exec(compile(ast.Module([statement], []), "answer", "exec", flags, True), space)
+                    exec(compile(ast.Module([statement], []), file or FILE, "exec", flags, True), space)
                 except (Exception, SystemExit) as error:
                     failed |= dict.fromkeys(names(statement) - set(space), said(error, failed))
-                    first = first or (error if mine else None)
+                    first = first or (error if file else None)
     if callable(space.get(function)):
         return space[function]
     if isinstance(first, NotImplementedError):
@@ -77,11 +86,12 @@ def define(
     )
 
 
-def parsed(text: str) -> ast.Module:
+def parsed(text: str, name: str = FILE) -> ast.Module:
     """The tree of a cell, without its notebook commands.
 
     Args:
         text: The text of a cell.
+        name: What an error calls the cell.
 
     Returns:
         The tree; a line that is a notebook command counts as empty, unless it is Python as it stands.
@@ -96,15 +106,15 @@ def parsed(text: str) -> ast.Module:
         x = 5 % 3
     """
     try:
-        return ast.parse(text, "answer")
+        return ast.parse(text, name)
     except SyntaxError:
         lines = text.splitlines()
         plain = "\n".join(_pass(line) if _is_command(line) else line for line in lines)
-        return ast.parse(plain, "answer")
+        return ast.parse(plain, name)
 
 
 def _is_command(line: str) -> bool:
-    """Is this line for the notebook, and not for Python? `% 3` and `!= 3` go on with an expression of the line before."""
+    """Is this line for the notebook, and not for Python? `% 3` and `!= 3` go on with the line before."""
     return bool(_COMMAND.match(line))
 
 
@@ -187,13 +197,14 @@ def said(error: BaseException, failed: Mapping[str, str]) -> str:
         return str(error)[:TEXT]
     if isinstance(error, NameError) and error.name and error.name in failed:
         return failed[error.name][:TEXT]
-    if isinstance(error, NameError):
-        return f"NameError: {error}. An answer's cells are run alone: other cells' variables are not there"[:TEXT]
-    numbers = []
+    where = ""
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "answer":
-            numbers.append(trace.tb_lineno)
+        file = trace.tb_frame.f_code.co_filename
+        if file.split(" ")[0] == FILE:
+            where = f" (line {trace.tb_lineno} of the answer's cell{file.removeprefix(FILE)})"
         trace = trace.tb_next
-    where = f" (line {numbers[-1]} of the answer's cell)" if numbers else ""
+    if isinstance(error, NameError):
+        why = "An answer's cells are run alone: other cells' variables are not there"
+        return f"NameError: {str(error)[:TEXT]}{where}. {why}"
     return f"{type(error).__name__[:NAME]}: {str(error)[:TEXT]}{where}"

@@ -673,6 +673,33 @@ def grade(
     return run, found, {slug: [results[slug][name] for name in order] for slug in sorted(results)}
 
 
+def reopen(path: Path, out: Path, people: Sequence[Person] = ()) -> tuple[Run, Found, dict[str, list[Result]]]:
+    """A run as it is, without grading anything.
+
+    Args:
+        path: The submissions.
+        out: Folder of the run.
+        people: The roster.
+
+    Returns:
+        As `grade`; "pending" for what is not graded.
+
+    Raises:
+        ValueError: The folder holds no run, or the submissions are not there.
+    """
+    run = saved_run(out)
+    if run is None:
+        raise ValueError(f"{out} holds no grades yet: run `grade` with the same words first")
+    found = collect(path, run.assignment.key, people)
+    results = {
+        one.slug: [
+            run.stored(one, asked.name) or lost(asked, PENDING, "not graded yet") for asked in run.assignment.questions
+        ]
+        for one in found.submissions
+    }
+    return run, found, results
+
+
 def _work_all(
     run: Run,
     todo: dict[str, dict[str, list[tuple[str, bool]]]],

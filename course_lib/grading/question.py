@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from course_lib.errors import require, unknown
 from course_lib.grading import questions
 from course_lib.grading.plain import Plain
 
+ITEM = re.compile(r"(?:^|(?<=\s))(\d+(?:\.\d+)?) points?: ")  # how an item of a rubric begins
 Inputs = Callable[[Generator], Mapping[str, Plain]]
 
 
@@ -90,18 +92,40 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Item:
+    """A line of a rubric.
+
+    Attributes:
+        points: What it is worth.
+        says: What it is given for.
+    """
+
+    points: float
+    says: str
+
+
+@dataclass(frozen=True)
 class Written:
     """A question that is answered in words, and read by the instructor.
 
     Attributes:
         name: The mark of its cell, "a2.logit".
         points: What a full answer is worth.
-        rubric: What points are given for; students do not see it.
+        rubric: What points are given for, as "2 points: a reason. 1 point: a number."; students do not see it.
     """
 
     name: str
     points: float
     rubric: str
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The rubric's lines; one line for all points where it has another form."""
+        head, *rest = ITEM.split(self.rubric)
+        made = tuple(Item(float(points), says.strip()) for points, says in zip(rest[::2], rest[1::2], strict=True))
+        if head.strip() or sum(item.points for item in made) != self.points:
+            return (Item(float(self.points), self.rubric),)
+        return made
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""All files of a run's report, each written whole or not at all."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from course_lib.grading.collect import Found
+from course_lib.grading.grade import Result, Run, write
+from course_lib.grading.notebook import Notebook
+from course_lib.grading.report import cards, gradebook, marks, pages, platforms
+from course_lib.grading.report.cards import Card
+from course_lib.grading.roster import Person
+from course_lib.grading.similar import similar
+
+
+def report(
+    run: Run,
+    found: Found,
+    results: Mapping[str, Sequence[Result]],
+    people: Sequence[Person] = (),
+    stub: Notebook | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> None:
+    """Write gradebook.csv, written.csv, overrides.csv, similar.csv, the pages, reports/, gradescope/ and platforms/.
+
+    What an instructor typed into written.csv and overrides.csv is kept. A page that cannot be made is said, and does
+    not keep the others from being made.
+
+    Args:
+        run: The run that was graded; the files go to its folder.
+        found: Who handed in.
+        results: For each slug, one result for each question that is graded by code, in the order of the assignment.
+        people: The roster.
+        stub: What was handed out; what it holds is no sign of copying.
+        say: Is told what could not be made.
+
+    Raises:
+        ValueError: written.csv or overrides.csv cannot be read; names the line and what is wrong.
+        OSError: The disk is full, for example.
+    """
+    written, changes = marks.read_written(run), marks.read_overrides(run)
+    made = cards.deal(run, found, results, written, changes, stub)
+    for card in made:
+        slug = card.submission.slug
+        _student(run, card, run.out / "reports" / f"{slug}.html", say)
+        write(run.out / "gradescope" / slug / "results.json", json.dumps(platforms.gradescope(card), indent=1))
+    try:
+        clusters = similar(run.assignment, {one.student: one.notebook for one in found.submissions}, stub)
+    except Exception as error:
+        say(f"  submissions were not compared: {type(error).__name__}: {error}")
+        clusters = []
+    write(run.out / "written.csv", marks.written_table(run, found, written))
+    write(run.out / "overrides.csv", marks.overrides_table(changes))
+    write(run.out / "gradebook.csv", gradebook.gradebook(run, made, found.absent))
+    write(run.out / "found.csv", gradebook.found_table(found))
+    write(run.out / "similar.csv", gradebook.similar_table(clusters))
+    write(run.out / "platforms" / "canvas.csv", platforms.canvas(run, made, people))
+    write(run.out / "platforms" / "moodle.csv", platforms.moodle(run, made, people))
+    write(run.out / "written.html", pages.written_page(run, made))
+    write(run.out / "index.html", pages.index(run, made, found, clusters))
+
+
+def _student(run: Run, card: Card, file: Path, say: Callable[[str], object]) -> None:
+    """Write a student's report, unless the one that is there was made of the same."""
+    made_of = f"<!-- made of {pages.made_of(run, card)} -->\n"
+    try:
+        with file.open("rb") as stream:
+            if stream.readline().decode("ascii", "replace") == made_of:
+                return
+    except OSError:
+        pass  # none yet
+    try:
+        page = pages.student_page(run, card)
+    except Exception as error:
+        say(f"  no page for {card.submission.student}: {type(error).__name__}")
+        template = pages.PAGES.get_template("student.html")
+        page = template.render(**pages.context(run, card), answers={}, figures=())
+        made_of = ""  # the next run tries again
+    write(file, made_of + page)

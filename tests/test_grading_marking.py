@@ -1,0 +1,380 @@
+"""Marking: a student's words are shown and run nothing, rubrics add up, marks are saved, and nobody else gets in."""
+
+import csv
+import http.client
+import io
+import re
+import threading
+import time
+import urllib.parse
+from html.parser import HTMLParser
+
+import pytest
+
+from course_lib.grading import collect, grade, notebook, question
+from course_lib.grading.report import marks, pages, report
+from course_lib.grading.report.excerpts import excerpts
+from course_lib.grading.report.serve import Desk, Server
+from course_lib.grading.report.words import FORMULAS, formula, html
+from project import submissions
+
+KEY = "a2"
+KEYS = [f"a{i}" for i in range(1, 6)]
+ASKED = question.assignment(KEY)
+LOGIT, WHICH = ASKED.written
+DOT = submissions.image(3, 2)
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[a](javascript:alert(1)) [b](data:text/html,<script>alert(1)</script>) <javascript:alert(1)>",
+    '![a" onerror="alert(1)](https://evil.example/x.png "t")',
+    "[ref]: javascript:alert(1)\n\n[ref] ![ref]",
+    '$"><script>alert(1)</script>$ and $$</code><img src=x onerror=alert(1)>$$',
+    "$\\href{javascript:alert(1)}{x}$ $\\unicode{x}$ $\\text{<b onclick=alert(1)>}$",
+    '```"><script>alert(1)</script>\ncode\n```',
+    "<style>body{display:none}</style><base href=https://evil.example><meta http-equiv=refresh content=0>",
+    "<form action=mark method=post><input name=points value=5></form>",
+    "| <svg onload=alert(1)> | b |\n|---|---|\n| </table><script>alert(1)</script> | |",
+    "&lt;script&gt;alert(1)&lt;/script&gt; <!-- --> <![CDATA[<script>alert(1)</script>]]>",
+]
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+LINES = "p pre div ul ol li table thead tbody tr th td h1 h2 h3 h4 h5 h6 hr br blockquote"
+OURS = {*LINES.split(), "strong", "em", "code", "span", "img"}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_words_become_tags_of_ours_only_and_nothing_is_fetched(text):
+    for tag, attributes in Tags(str(html(text))).found:
+        assert tag in OURS
+        assert set(attributes) <= {"class", "style", "alt", "src", "start"}
+        assert attributes.get("src", "data:image/svg+xml;base64,").startswith("data:image/svg+xml;base64,")
+        assert "alert" not in attributes.get("style", "")
+
+
+def test_words_keep_what_a_reader_needs():
+    table = "| a | b |\n|--|--|\n| 1 | 2 |"
+    text = f"**Why?** See [the table](https://example.org/t) and $p_y$.\n\n$$\n\\frac1m x_k\n$$\n\n{table}"
+    made = str(html(text))
+    assert "<strong>Why?</strong>" in made and "<td>1</td>" in made
+    assert "the table <span" in made and "(https://example.org/t)" in made and "<a " not in made
+    assert 'alt="p_y"' in made and '<div class="formula"><img' in made
+
+
+@pytest.mark.parametrize(
+    "latex",
+    [
+        r"\frac{\partial S_y}{\partial x_{cij}}",
+        r"M = (x - b) \odot \frac1m \sum_{k=0}^{m-1} \nabla_x S_y\Bigl(b + \tfrac{k + 1/2}{m}\,(x - b)\Bigr)",
+        r"\hat G = F F^{\mathsf T}, \quad x \le \lvert a \rvert",
+        r"\operatorname*{softmax}(S) \implies \mathbb{R}",
+    ],
+)
+def test_the_formulas_of_the_assignments_are_drawn(latex):
+    assert "<img" in formula(latex)
+
+
+@pytest.mark.parametrize(
+    "latex", [r"\begin{cases} a \end{cases}", "{" * 300, "准确率", "", "\\", r"\hspace{99999999}a", "x" * 900]
+)
+def test_what_cannot_be_drawn_is_shown_as_it_was_typed(latex):
+    assert formula(latex) == f"<code>{latex}</code>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 20_000, "*a " * 6_600, "_a*" * 6_600, "> " * 10_000, "$a " * 6_600, "|a" * 5_000 + "\n" + "|-" * 5_000,
+     "[a](" * 5_000, "`" * 20_000, "![a" * 6_600, "$x_{" * 5_000, "\n".join(f"$x_{{{i}}}$" for i in range(2_000))],
+)  # fmt: skip
+def test_no_text_holds_up_the_reader(text):
+    began = time.process_time()
+    made = html(text[: notebook.WORDS])
+    assert time.process_time() - began < 3
+    assert str(made).count("<img") <= FORMULAS
+
+
+@pytest.mark.parametrize("written", [one for key in KEYS for one in question.assignment(key).written])
+def test_each_rubric_has_items_that_add_up(written):
+    assert len(written.items) > 1
+    assert sum(item.points for item in written.items) == written.points
+    assert all(item.says and "points:" not in item.says for item in written.items)
+
+
+def test_a_rubric_of_another_form_is_one_item():
+    for rubric in ("Any reason.", "1 point: a. 1 point: b.", "First, 2 points: a. 3 points: b."):
+        assert [item.points for item in question.Written("a2.x", 5, rubric).items] == [5]
+
+
+# --- the failing part of the code ---------------------------------------------------------------------------
+
+
+def marked(cells, name, *said):
+    """The lines of an answer that are marked, as (kind, text)."""
+    asked = ASKED.question(name)
+    parts = tuple(grade.PartResult(p.name, 0.0, float(p.points), s) for p, s in zip(asked.parts, said, strict=False))
+    made = excerpts(notebook.Notebook(tuple(cells)), ASKED, grade.Result(name, "graded", parts))
+    return [(line.lost, line.text) for lines in made for line in lines if line.lost]
+
+
+def test_the_line_that_raised_is_marked():
+    text = "# answer: a2.overlap\ndef overlap(heat, mask):\n    return 1 / 0"
+    said = "ZeroDivisionError: division by zero (line 3 of the answer's cell)"
+    assert marked([(text, "a2.overlap")], "a2.overlap", said) == [("here", "    return 1 / 0")]
+    broken = "# answer: a2.overlap\ndef overlap(heat, mask:\n    return 1"
+    said = "the answer defines no function 'overlap'; first of all, SyntaxError: '(' was never closed (answer, line 2)"
+    assert marked([(broken, "a2.overlap")], "a2.overlap", said) == [("here", "def overlap(heat, mask:")]
+
+
+def test_of_several_cells_the_one_that_raised_is_marked():
+    cells = [
+        ("def helper():\n    return 1 / 0", "a2.overlap"),
+        ("def overlap(heat, mask):\n    return helper()", "a2.overlap"),
+    ]
+    said = "ZeroDivisionError: division by zero (line 2 of the answer's cell 1)"
+    assert marked(cells, "a2.overlap", said) == [("here", "    return 1 / 0")]
+
+
+def test_without_an_error_the_function_is_marked_and_its_neighbours_are_not():
+    text = "x = 1\ndef overlap(heat, mask):\n    return x\n\nprint(x)"
+    found = marked([(text, "a2.overlap")], "a2.overlap", "the sign is reversed")
+    assert found == [("function", "def overlap(heat, mask):"), ("function", "    return x")]
+    assert marked([("no python (", "a2.overlap")], "a2.overlap", "why") == []
+
+
+# --- the desk -----------------------------------------------------------------------------------------------
+
+
+def class_of(folder, count):
+    """A class whose answers name their students, with a figure and a printed number each."""
+    for i in range(count):
+        book = submissions.solution(KEY)
+        for cell in book["cells"]:
+            text = "".join(cell["source"])
+            if text.startswith("overlaps") or "measure.interval(" in text:
+                cell["outputs"] = [{"text": f"occlusion 0.5{i} (n = 40)"}, {"data": {"image/png": DOT}}]
+            if text.startswith(f"<!-- answer: {LOGIT.name}"):
+                cell["source"] = (
+                    f"<!-- answer: {LOGIT.name} -->\nBecause of reason {i}: $p_{i}$ {HOSTILE[i % len(HOSTILE)]}"
+                )
+        (folder / f"student{i:02d}.ipynb").write_bytes(submissions.bytes_of(book))
+
+
+@pytest.fixture
+def desk(tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    folder.mkdir()
+    class_of(folder, 14)
+    run = grade.open_run(out, KEY)
+    found = collect.collect(folder, KEY)
+    full = [
+        grade.Result(
+            one.name, "graded", tuple(grade.PartResult(p.name, float(p.points), float(p.points)) for p in one.parts)
+        )
+        for one in ASKED.questions
+    ]
+    return Desk(
+        run,
+        found,
+        {one.slug: full for one in found.submissions},
+        (),
+        notebook.read(submissions.bytes_of(submissions.stub(KEY))),
+    )
+
+
+@pytest.fixture
+def server(desk):
+    with Server(desk) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+def ask(server, path, form=None, token=None, **headers):
+    """Status, headers and body of a request."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    body = None if form is None else urllib.parse.urlencode(form, doseq=True)
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    if form is not None:
+        sent |= {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("GET" if form is None else "POST", f"/{token or server.token}/{path}", body, sent)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, dict(answer.headers), text
+
+
+def saved(desk):
+    return {
+        (row["student"], row["question"]): row
+        for row in csv.DictReader(io.StringIO((desk.run.out / "written.csv").read_text()))
+    }
+
+
+def test_answers_stand_side_by_side_with_what_they_speak_of(server, desk):
+    status, headers, body = ask(server, LOGIT.name)
+    page = body.decode()
+    assert status == 200 and "no-store" in headers["Cache-Control"]
+    assert page.count('<form class="sheet') == 12 and f"{LOGIT.name}?from=12" in page
+    assert "Because of reason 3" in page and "occlusion 0.53 (n = 40)" in page
+    assert "<script>alert" not in page and "onerror=alert" not in page.replace("onerror=alert(1)&gt;", "")
+    figure = next(value["src"] for tag, value in Tags(page).found if tag == "img" and "figure/" in value["src"])
+    status, headers, body = ask(server, figure)
+    assert (status, headers["Content-Type"], body[:4]) == (200, "image/png", b"\x89PNG")
+    assert "script-src 'nonce-" in headers["Content-Security-Policy"] and headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_without_names_nobody_can_be_told(server):
+    page = ask(server, f"{LOGIT.name}?names=hidden")[2].decode()
+    assert not re.search(r"student\d", page) and "report/" not in page
+    assert "answer 1<" in page
+    assert "student03" in ask(server, LOGIT.name)[2].decode()
+
+
+def test_a_mark_is_saved_with_its_items_and_comes_into_the_report(server, desk):
+    id = desk.id(next(one for one in desk.found.submissions if one.student == "student03").slug)
+    form = {"id": id, "question": LOGIT.name, "item": ["1", "3"], "points": "3", "comment": "=names\nno number"}
+    status, _, body = ask(server, "mark", form, Accept="text/plain")
+    assert (status, body) == (200, b"saved: 3 of 5")
+    row = saved(desk)["student03", LOGIT.name]
+    assert (row["points"], row["comment"], row["items"]) == ("3", "'=names no number", "1 3")
+    assert "1 of" not in ask(server, "")[2].decode()
+    assert ask(server, "finish", {})[0] == 303
+    (page,) = (desk.run.out / "reports").glob("student03*")
+    text = page.read_text()
+    assert "<strong>3</strong> of 5 points for written answers." in text
+    assert (
+        f"{LOGIT.items[2].points:g}: {LOGIT.items[2].says}" in text.replace("&#39;", "'") and "=names no number" in text
+    )
+    assert "Written answers worth 10 points are still to be read." in text
+    assert ask(server, "mark", {**form, "points": "", "item": []}, Accept="text/plain")[2] == b"to be read"
+
+
+def test_what_a_spreadsheet_wrote_meanwhile_stays(server, desk):
+    table = marks.written_table(desk.run, desk.found, {("student01", WHICH.name): marks.Mark(7.0, "typed")})
+    (desk.run.out / "written.csv").write_text(table)
+    id = desk.id(desk.found.submissions[0].slug)
+    ask(server, "mark", {"id": id, "question": LOGIT.name, "points": "5"}, Accept="text/plain")
+    assert saved(desk)["student01", WHICH.name]["comment"] == "typed"
+    (desk.run.out / "written.csv").write_text("student,question,points,comment\nstudent01,a2.logit,99,\n")
+    status, _, body = ask(server, "mark", {"id": id, "question": LOGIT.name, "points": "5"}, Accept="text/plain")
+    assert status == 500 and b"line 2" in body
+    assert "99" in (desk.run.out / "written.csv").read_text()  # nothing is overwritten
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"points": "6"}, 400), ({"points": "nan"}, 400), ({"points": "-1"}, 400), ({"points": "many"}, 400),
+     ({"id": "0" * 12}, 404), ({"question": "a2.saliency"}, 404), ({"comment": "x" * 40_000}, 413)],
+)  # fmt: skip
+def test_a_mark_that_cannot_be_is_refused(server, desk, change, status):
+    form = {"id": desk.id(desk.found.submissions[0].slug), "question": LOGIT.name, "points": "1", **change}
+    assert ask(server, "mark", form, Accept="text/plain")[0] == status
+    assert not (desk.run.out / "written.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {"token": "x" * 32},
+        {"token": "é".encode().decode("latin-1")},
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+    ],
+)
+def test_nobody_else_gets_in(server, desk, attack):
+    token = attack.pop("token", None)
+    token = urllib.parse.quote(token) if token else None
+    form = {"id": desk.id(desk.found.submissions[0].slug), "question": LOGIT.name, "points": "5"}
+    for body in (None, form):
+        status, _, text = ask(server, "mark" if body else LOGIT.name, body, token, **attack)
+        assert status == 403 and b"student" not in text
+    assert not (desk.run.out / "written.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["../run.json", "figure/x/0", "figure", "figure//", "report/x", "written.csv", "a2.saliency"]
+)
+def test_there_is_nothing_at_other_addresses(server, path):
+    assert ask(server, path)[0] == 404
+
+
+def test_it_listens_on_this_machine_alone(server):
+    assert server.server_address[0] == "127.0.0.1"
+
+
+def test_a_reader_marks_by_keys_and_clicks_and_no_notebook_runs_a_script(server, desk, browser):
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    trouble, asked = [], []
+    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"http://127.0.0.1:{server.server_port}/{server.token}/{LOGIT.name}")
+    page.keyboard.press("j")
+    page.keyboard.press("1")
+    page.keyboard.press("3")
+    page.keyboard.press("j")
+    page.keyboard.press("f")
+    page.wait_for_selector(".sheet.read >> nth=1")
+    page.keyboard.press("c")
+    page.keyboard.type("j is a letter here")
+    page.keyboard.press("Escape")
+    page.locator(".sheet").nth(2).locator("label.item").nth(1).click()
+    page.wait_for_selector(".sheet.read >> nth=2")
+    page.wait_for_timeout(300)
+    rows = saved(desk)
+    first, second, third = (rows[f"student{i:02d}", LOGIT.name] for i in range(3))
+    assert (first["points"], first["items"]) == ("3", "1 3")
+    assert (second["points"], second["items"], second["comment"]) == ("5", "1 2 3", "j is a letter here")
+    assert (third["points"], third["items"]) == ("2", "2")
+    page.keyboard.press("n")
+    page.wait_for_url("**?from=12")
+    for one in desk.found.submissions:  # the reports, too
+        page.goto(f"http://127.0.0.1:{server.server_port}/{server.token}/report/{desk.id(one.slug)}")
+    assert not trouble
+    own = f"http://127.0.0.1:{server.server_port}/"
+    assert all(url.startswith((own, "data:image/svg+xml", "data:image/png")) for url in asked)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{own}{server.token}/{LOGIT.name}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_a_report_that_is_there_is_not_made_again(desk, monkeypatch):
+    report(desk.run, desk.found, desk.results, (), desk.stub)
+    made = []
+    original = pages.student_page
+    monkeypatch.setattr(
+        pages, "student_page", lambda run, card: made.append(card.submission.student) or original(run, card)
+    )
+    report(desk.run, desk.found, desk.results, (), desk.stub)
+    assert made == []
+    written = marks.read_written(desk.run)
+    written["student05", LOGIT.name] = marks.Mark(2.0)
+    (desk.run.out / "written.csv").write_text(marks.written_table(desk.run, desk.found, written))
+    report(desk.run, desk.found, desk.results, (), desk.stub)
+    assert made == ["student05"]
+
+
+def test_a_table_without_items_is_read(desk):
+    (desk.run.out / "written.csv").write_text("student,question,points,comment\nstudent01,a2.logit,4,well\n")
+    assert marks.read_written(desk.run) == {("student01", "a2.logit"): marks.Mark(4.0, "well")}
+    (desk.run.out / "written.csv").write_text("student,question,points,comment,items\nstudent01,a2.logit,4,well,x\n")
+    with pytest.raises(ValueError, match="line 2: items are numbers"):
+        marks.read_written(desk.run)
