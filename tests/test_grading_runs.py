@@ -319,7 +319,8 @@ def test_the_gradebook_has_maxima_ids_absentees_and_who_was_late(class_):
     assert (table[0]["student"], table[0]["total"], table[0]["a2.saliency"]) == ("(maximum)", "100", "20")
     by_name = {row["student"]: row for row in table[1:] if row["student"]}
     assert (by_name["leeann_41"]["id"], by_name["leeann_41"]["name"]) == ("41", "Lee, Ann")
-    assert by_name["leeann_41"]["late"] == "late"
+    assert (by_name["leeann_41"]["late"], by_name["leeann_41"]["taken off"]) == ("late", "")
+    assert (class_ / by_name["leeann_41"]["report"]).exists()
     assert by_name["eve_66"]["to be read"] == ""  # the stub's own words are no answer
     assert by_name["leeann_41"]["to be read"] == "a2.logit a2.which_map"
     assert "not in the roster" in by_name["eve_66"]["remarks"]
@@ -353,6 +354,39 @@ def test_the_index_says_mean_hardest_question_and_what_is_to_be_read(class_):
     assert "written answers are to be read" in text
     assert "1 of the roster handed in nothing." in text
     assert "(maximum)" in text and "The hardest questions" in text
+
+
+def test_lateness_is_a_list_and_costs_points_only_where_that_is_asked_for(class_, tmp_path):
+    def again(*more):
+        run(tmp_path / "canvas", class_, "--roster", str(tmp_path / "roster.csv"), *more)
+        row = {row["student"]: row for row in rows(class_)}["leeann_41"]
+        return row["total"], row["late"], row["taken off"]
+
+    assert rows(class_, "late.csv") == [{"student": "leeann_41", "marked": "late", "extension": "", "days": ""}]
+    assert again("--late", "10") == ("76.5", "late", "8.5")
+    (class_ / "late.csv").write_text("student;marked;extension;days\nleeann_41;late;;2,5\n")
+    assert again() == ("63.75", "2.5 days late", "21.25")  # the rule is the folder's, the days are the instructor's
+    (page,) = (class_ / "reports").glob("leeann*")
+    assert "It came 2.5 days late: <strong>21.25</strong> points are taken off (10 % a day)." in page.read_text()
+    (file,) = (class_ / "gradescope").glob("leeann*/results.json")
+    assert json.loads(file.read_text())["score"] == 63.75
+    canvas = list(csv.reader(io.StringIO((class_ / "platforms" / "canvas.csv").read_text())))
+    assert canvas[2][-1] == "63.75"
+    (tmp_path / "roster.csv").write_text(CANVAS.replace("Section", "Section,Extension").replace("Lab 1", "Lab 1,2 May"))
+    (class_ / "late.csv").unlink()
+    assert again() == ("85", "late, extension: 2 May", "")
+    assert again("--late", "0")[0] == "85"
+
+
+def test_a_late_rule_that_cannot_be_is_a_sentence(graded, folder, tmp_path, capsys):
+    assert "from 0 to 100, got 101" in fails(folder, tmp_path / "out", capsys, "--late", "101")
+    run(folder, tmp_path / "out", "--late", "100")
+    for days, said in (("x", "days are a number, got 'x'"), ("-1", "days go from 0 to 366, got -1")):
+        (tmp_path / "out" / "late.csv").write_text(f"student,marked,extension,days\nann,,,{days}\n")
+        assert f"line 2: {said}" in fails(folder, tmp_path / "out", capsys)
+    (tmp_path / "out" / "late.csv").write_text("student,marked,extension,days\nann,,,400e-2\n")
+    run(folder, tmp_path / "out")
+    assert totals(tmp_path / "out") == {"ann": "0", "bob": "85", "cem": "85"}
 
 
 # --- alike --------------------------------------------------------------------------------------------------

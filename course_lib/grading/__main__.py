@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     second.add_argument("--jobs", type=int, help="submissions at a time (default: as many as there are cores)")
     second.add_argument("--only", action="append", default=[], metavar="STUDENT", help="grade this student alone")
     second.add_argument("--regrade", action="store_true", help="grade again what is graded (with --only: of those)")
+    second.add_argument("--late", type=float, metavar="PERCENT", help="what a day of lateness costs (default: nothing)")
     second.add_argument("--look", action="store_true", help="only say who was found how, and grade nothing")
     second.add_argument("--scheduler", help="address of a Dask cluster that does the work, for example tcp://host:8786")
     third.add_argument("--port", type=int, default=0, help="of this machine alone (default: a free one)")
@@ -135,6 +136,7 @@ def _grade(given: argparse.Namespace) -> None:
         people=people,
         only=given.only,
         regrade=given.regrade,
+        late=given.late,
         say=print,
     )
     stub = _handed_out(run.assignment, given.questions)

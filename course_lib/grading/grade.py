@@ -13,7 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -439,11 +439,13 @@ class Run:
         out: Its folder.
         assignment: What is graded.
         seed: Seed of all inputs, kept in the folder.
+        late: Percent of the points that a day of lateness costs; kept in the folder, too.
     """
 
     out: Path
     assignment: Assignment
     seed: int
+    late: float = 0.0
 
     @property
     def stamp(self) -> str:
@@ -542,36 +544,42 @@ def saved_run(out: Path) -> Run | None:
         return None
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        key, seed = saved["assignment"], saved["seed"]
-        if type(key) is not str or type(seed) is not int:
+        key, seed, late = saved["assignment"], saved["seed"], saved.get("late", 0.0)
+        if type(key) is not str or type(seed) is not int or type(late) not in (int, float):
             raise TypeError
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
             f"{file} is damaged: restore it from a backup, or choose another --out, where all is graded again"
         ) from None
-    return Run(out, questions.assignment(key), seed)
+    return Run(out, questions.assignment(key), seed, late)
 
 
-def open_run(out: Path, key: str) -> Run:
+def open_run(out: Path, key: str, late: float | None = None) -> Run:
     """The run in this folder, or a new one with a random seed.
 
     Args:
         out: The run's folder.
         key: The assignment, "a2".
+        late: What a day of lateness costs from now on, in percent of the points; None leaves it as it is.
 
     Returns:
         The run.
 
     Raises:
-        ValueError: The folder holds the grades of another assignment, or no readable run.
+        ValueError: The folder holds the grades of another assignment, or no readable run, or `late` is not from 0 to
+            100.
     """
+    require(late is None or 0 <= late <= 100, f"--late is a percentage from 0 to 100, got {late}")
     run = saved_run(out)
-    if run is None:
-        run = Run(out, questions.assignment(key), secrets.randbits(62))
-        write(out / "run.json", json.dumps({"assignment": key, "seed": run.seed}))
+    new = run is None
+    run = run or Run(out, questions.assignment(key), secrets.randbits(62))
     require(
         run.assignment.key == key, f"{out} holds the grades of {run.assignment.key}; choose another --out for {key}"
     )
+    if new or (late is not None and late != run.late):
+        run = replace(run, late=run.late if late is None else late)
+        rule = {"late": run.late} if run.late else {}
+        write(out / "run.json", json.dumps({"assignment": key, "seed": run.seed, **rule}))
     return run
 
 
@@ -611,6 +619,7 @@ def grade(
     people: Sequence[Person] = (),
     only: Sequence[str] = (),
     regrade: bool = False,
+    late: float | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> tuple[Run, Found, dict[str, list[Result]]]:
     """Grade what is not graded yet.
@@ -625,6 +634,7 @@ def grade(
         people: The roster; see `roster.read`.
         only: Grade these students alone; empty means all.
         regrade: Grade again what is graded already.
+        late: What a day of lateness costs from now on, in percent of the points; None leaves it as it is.
         say: Is told who was found, line by line, before anything is graded.
 
     Returns:
@@ -643,7 +653,7 @@ def grade(
     wanted = chosen(found, only)
     if before is None and scheduler is None:
         sandbox.probe()
-    run = open_run(out, found.assignment)
+    run = open_run(out, found.assignment, late)
     submissions = {one.slug: one for one in found.submissions}
     results: dict[str, dict[str, Result]] = {slug: {} for slug in submissions}
     todo: dict[str, dict[str, list[tuple[str, bool]]]] = {}

@@ -6,6 +6,7 @@ module          one idea
 ``write``       all files of a run's report
 ``tables``      rows as CSV, in which no cell is a formula
 ``marks``       the points that an instructor gives
+``late``        who was late, and what that costs
 ``cards``       all that is known about a student's work
 ``gradebook``   the instructor's tables
 ``platforms``   files that learning platforms import

@@ -10,6 +10,7 @@ from course_lib.grading.grade import PENDING, Result, Run
 from course_lib.grading.notebook import Notebook
 from course_lib.grading.question import Item, Question, Written
 from course_lib.grading.release import WRITE
+from course_lib.grading.report.late import Late
 from course_lib.grading.report.marks import Mark, Marks
 
 
@@ -47,12 +48,14 @@ class Card:
         results: One result for each question that is graded by code, in the order of the assignment.
         written: One answer for each written question.
         changed: {question: mark} where an instructor has overridden the grader; the comment is the reason.
+        late: How late it was, and what that costs.
     """
 
     submission: Submission
     results: tuple[Result, ...]
     written: tuple[Answer, ...]
     changed: Mapping[str, Mark]
+    late: Late = Late()
 
     @property
     def points(self) -> dict[str, float | None]:
@@ -62,9 +65,19 @@ class Card:
         return {**by_code, **{one.question.name: one.mark.points for one in self.written}}
 
     @property
-    def total(self) -> float:
+    def reached(self) -> float:
         """The sum; a written answer that nobody has read counts 0."""
         return sum(points or 0 for points in self.points.values())
+
+    @property
+    def taken(self) -> float:
+        """What is taken off, since it was late."""
+        return self.late.taken(self.reached)
+
+    @property
+    def total(self) -> float:
+        """What was reached, without what is taken off."""
+        return self.reached - self.taken
 
     @property
     def unread(self) -> list[Written]:
@@ -84,6 +97,7 @@ def deal(
     written: Marks,
     changes: Marks,
     stub: Notebook | None = None,
+    days: Mapping[str, float | None] | None = None,
 ) -> list[Card]:
     """A card for each student.
 
@@ -94,6 +108,7 @@ def deal(
         written: What `marks.read_written` gives.
         changes: What `marks.read_overrides` gives.
         stub: What was handed out; the questions in it are taken off the answers.
+        days: What `late.read_late` gives.
 
     Returns:
         Cards, sorted by name.
@@ -106,7 +121,9 @@ def deal(
             text = _own(one.notebook.written.get(asked.name, ""), handed_out)
             answers.append(Answer(asked, text, written.get((one.student, asked.name), Mark())))
         changed = {name: mark for (who, name), mark in changes.items() if who == one.student}
-        made.append(Card(one, tuple(results[one.slug]), tuple(answers), changed))
+        extension = one.person.extension if one.person else ""
+        late = Late(one.late, extension, (days or {}).get(one.student), run.late)
+        made.append(Card(one, tuple(results[one.slug]), tuple(answers), changed, late))
     return made
 
 

@@ -19,21 +19,35 @@ def gradebook(run: Run, made: Sequence[Card], absent: Sequence[Person] = ()) -> 
         absent: Those of the roster who handed in nothing.
 
     Returns:
-        CSV with the columns student, id, name, email, section, total, one for each question, late, to be read, remarks.
+        CSV with the columns student, id, name, email, section, total, one for each question, late, taken off, to be
+        read, remarks, report.
     """
     most = run.assignment.points
     rows: list[Sequence[object]] = [
-        ("student", "id", "name", "email", "section", "total", *most, "late", "to be read", "remarks"),
-        ("(maximum)", "", "", "", "", float(sum(most.values())), *map(float, most.values()), "", "", ""),
+        (
+            "student",
+            "id",
+            "name",
+            "email",
+            "section",
+            "total",
+            *most,
+            "late",
+            "taken off",
+            "to be read",
+            "remarks",
+            "report",
+        ),
+        ("(maximum)", "", "", "", "", float(sum(most.values())), *map(float, most.values()), "", "", "", "", ""),
     ]
     for card in made:
-        late = "late" if card.submission.late else ""
+        late = (card.late.said, card.taken or "")
         about = _about(card.submission.person)
         waiting = " ".join(question.name for question in card.unread)
-        student = card.submission.student
-        rows.append((student, *about, card.total, *card.points.values(), late, waiting, card.remarks))
+        student, report = card.submission.student, f"reports/{card.submission.slug}.html"
+        rows.append((student, *about, card.total, *card.points.values(), *late, waiting, card.remarks, report))
     for person in absent:
-        rows.append(("", *_about(person), 0.0, *("" for _ in most), "", "", "nothing handed in"))
+        rows.append(("", *_about(person), 0.0, *("" for _ in most), "", "", "", "nothing handed in", ""))
     return table(rows)
 
 

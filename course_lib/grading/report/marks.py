@@ -1,15 +1,13 @@
 """The points that an instructor gives: written.csv for what was read, overrides.csv where the grader was wrong."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.errors import require, unknown
-from course_lib.grading import roster
 from course_lib.grading.collect import Found
 from course_lib.grading.grade import Run
-from course_lib.grading.report.tables import table, typed
+from course_lib.grading.report.tables import filled, table, typed
 
 COLUMNS = ("student", "question", "points", "comment")
 ITEMS = "items"  # a column more, where items of the rubric were chosen
@@ -73,18 +71,9 @@ def read_overrides(run: Run) -> Marks:
 
 
 def _rows(file: Path, columns: Sequence[str], most: Mapping[str, float]) -> list[tuple[str, str, str, Mark]]:
-    """The rows of a table that an instructor fills: the line, student, question and mark."""
-    if not file.exists():
-        return []
-    try:
-        rows = roster.table(file.read_bytes())
-    except (OSError, csv.Error) as error:
-        raise ValueError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from None
-    head = [name.strip() for name in rows[0]] if rows else list(columns)
+    """The rows of a table of points: the line, student, question and mark."""
     found = []
-    for number, cells in enumerate(rows[1:], start=2):
-        row, where = dict(zip(head, cells, strict=False)), f"{file}, line {number}"
-        require(set(columns) <= set(row), f"{where}: the columns are {', '.join(columns)}")
+    for where, row in filled(file, columns):
         name, items = row["question"], row.get(ITEMS, "").split()
         require(all(map(str.isdecimal, items)), f"{where}: items are numbers of the rubric's, got {row.get(ITEMS)!r}")
         mark = Mark(_points(row["points"], name, most, where), typed(row[columns[-1]]), tuple(map(int, items)))

@@ -73,7 +73,7 @@ def made_of(run: Run, card: Card) -> str:
     Returns:
         A digest.
     """
-    shown = (_looks(), run.assignment.name, card.submission, card.results, card.written, dict(card.changed))
+    shown = (_looks(), run.assignment.name, card.submission, card.results, card.written, dict(card.changed), card.late)
     return hashlib.sha256(repr(shown).encode("utf-8", "replace")).hexdigest()[:16]
 
 

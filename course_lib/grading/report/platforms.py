@@ -94,4 +94,5 @@ def gradescope(card: Card) -> dict[str, object]:
             about = {"name": one.question.name, "score": one.mark.points, "max_score": one.question.points}
             said = "\n".join([*(f"{item.points:g}: {item.says}" for item in one.given), one.mark.comment]).strip()
             tests.append({**about, "output": said, "output_format": "text"})
-    return {"score": card.total, "tests": tests, "visibility": "visible"}
+    said = f"{card.late.said}: {card.taken:g} points are taken off" if card.taken else ""
+    return {"score": card.total, "output": said, "tests": tests, "visibility": "visible"}

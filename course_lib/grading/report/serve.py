@@ -23,6 +23,7 @@ from course_lib.grading.notebook import Notebook, Output, Shown
 from course_lib.grading.question import Written
 from course_lib.grading.report import cards, marks, pages
 from course_lib.grading.report.cards import Answer, Card
+from course_lib.grading.report.late import read_late
 from course_lib.grading.report.marks import Mark
 from course_lib.grading.report.write import report
 from course_lib.grading.roster import Person
@@ -116,8 +117,8 @@ class Desk:
 
     def cards(self) -> dict[str, Card]:
         """Everybody's work with the marks as they are now, by id."""
-        written, changes = marks.read_written(self.run), marks.read_overrides(self.run)
-        made = cards.deal(self.run, self.found, self.results, written, changes, self.stub)
+        written, changes, days = marks.read_written(self.run), marks.read_overrides(self.run), read_late(self.run)
+        made = cards.deal(self.run, self.found, self.results, written, changes, self.stub, days)
         return {self.id(card.submission.slug): card for card in made}
 
     def id(self, slug: str) -> str:

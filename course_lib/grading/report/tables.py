@@ -1,8 +1,12 @@
-"""Rows as CSV, in which no cell is a formula."""
+"""Tables as CSV: written so that no cell is a formula, and read as a spreadsheet has saved them."""
 
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
+
+from course_lib.errors import require
+from course_lib.grading import roster
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:
@@ -35,3 +39,31 @@ def typed(cell: str) -> str:
         The text without the apostrophe before a formula.
     """
     return cell[1:] if cell.startswith("'") and _cell(cell[1:]) == cell else cell
+
+
+def filled(file: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The rows of a table that an instructor fills.
+
+    Args:
+        file: A CSV, however a spreadsheet has saved it; it need not be there.
+        columns: Those that it must have.
+
+    Returns:
+        (what an error calls the line, {column: text}) of each row.
+
+    Raises:
+        ValueError: The file cannot be read, or lacks a column; names the line.
+    """
+    if not file.exists():
+        return []
+    try:
+        rows = roster.table(file.read_bytes())
+    except (OSError, csv.Error) as error:
+        raise ValueError(f"{file} cannot be read ({error}): save it as CSV in UTF-8") from None
+    head = [name.strip() for name in rows[0]] if rows else list(columns)
+    found = []
+    for number, cells in enumerate(rows[1:], start=2):
+        row, where = dict(zip(head, cells, strict=False)), f"{file}, line {number}"
+        require(set(columns) <= set(row), f"{where}: the columns are {', '.join(columns)}")
+        found.append((where, row))
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from course_lib.grading.collect import Found
 from course_lib.grading.grade import Result, Run, write
 from course_lib.grading.notebook import Notebook
-from course_lib.grading.report import cards, gradebook, marks, pages, platforms
+from course_lib.grading.report import cards, gradebook, late, marks, pages, platforms
 from course_lib.grading.report.cards import Card
 from course_lib.grading.roster import Person
 from course_lib.grading.similar import similar
@@ -21,10 +21,10 @@ def report(
     stub: Notebook | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> None:
-    """Write gradebook.csv, written.csv, overrides.csv, similar.csv, the pages, reports/, gradescope/ and platforms/.
+    """Write the tables, the pages, reports/, gradescope/ and platforms/.
 
-    What an instructor typed into written.csv and overrides.csv is kept. A page that cannot be made is said, and does
-    not keep the others from being made.
+    What an instructor typed into written.csv, overrides.csv and late.csv is kept. A page that cannot be made is said,
+    and does not keep the others from being made.
 
     Args:
         run: The run that was graded; the files go to its folder.
@@ -35,11 +35,11 @@ def report(
         say: Is told what could not be made.
 
     Raises:
-        ValueError: written.csv or overrides.csv cannot be read; names the line and what is wrong.
+        ValueError: written.csv, overrides.csv or late.csv cannot be read; names the line and what is wrong.
         OSError: The disk is full, for example.
     """
-    written, changes = marks.read_written(run), marks.read_overrides(run)
-    made = cards.deal(run, found, results, written, changes, stub)
+    written, changes, days = marks.read_written(run), marks.read_overrides(run), late.read_late(run)
+    made = cards.deal(run, found, results, written, changes, stub, days)
     for card in made:
         slug = card.submission.slug
         _student(run, card, run.out / "reports" / f"{slug}.html", say)
@@ -51,6 +51,7 @@ def report(
         clusters = []
     write(run.out / "written.csv", marks.written_table(run, found, written))
     write(run.out / "overrides.csv", marks.overrides_table(changes))
+    write(run.out / "late.csv", late.late_table(found.submissions, days))
     write(run.out / "gradebook.csv", gradebook.gradebook(run, made, found.absent))
     write(run.out / "found.csv", gradebook.found_table(found))
     write(run.out / "similar.csv", gradebook.similar_table(clusters))
