@@ -23,7 +23,7 @@ def graded(monkeypatch):
     """A grader without sandboxes: every answer gets full marks; the students that it was called for."""
     called = []
 
-    def work(slug, key, cells, seed):
+    def work(slug, key, cells, seed, variant):
         called.append((slug, sorted(cells)))
         made = []
         for name in cells:
@@ -129,7 +129,7 @@ def test_only_and_regrade_mean_the_students_that_they_name(graded, folder, tmp_p
 def test_what_the_machine_failed_at_is_tried_again(graded, folder, tmp_path, monkeypatch, capsys):
     right, out = grade.work, tmp_path / "out"
 
-    def work(slug, key, cells, seed):
+    def work(slug, key, cells, seed, variant):
         if slug.startswith("bob"):
             return slug, [grade.lost(question.question(name), "pending", "no memory for a sandbox") for name in cells]
         return right(slug, key, cells, seed)

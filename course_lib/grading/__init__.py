@@ -24,6 +24,7 @@ module          one idea
 ``define``      an answer's cells, run under the grader's rules
 ``grade``       the run: every question of every submission once, on all cores, resumable
 ``report``      pages, tables and files of the results, and the desk for marking; a folder
+``variants``    constants of a question that differ by term or by student
 ``similar``     submissions that resemble each other
 ==============  =====================================================================================
 

@@ -28,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first.add_argument(
         "--questions", type=Path, metavar="FOLDER", help="a course's own questions, with their solutions"
     )
+    first.add_argument("--roster", type=Path, help="who gets a variant each (with --seed)")
+    first.add_argument("--seed", default="", metavar="WORD", help="what constants follow from, for example 2027-spring")
+    fourth = commands.add_parser("variants", help="say whether the variants of a course's questions are equally hard")
+    fourth.add_argument("--questions", type=Path, required=True, metavar="FOLDER", help="a course's own questions")
+    fourth.add_argument("--assignment", required=True, help="for example b1")
     second = commands.add_parser("grade", help="grade what was handed in; a run that was stopped goes on")
     third = commands.add_parser("serve", help="mark written answers in the browser, after `grade`, with the same words")
     for command in (second, third):
@@ -41,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     second.add_argument("--jobs", type=int, help="submissions at a time (default: as many as there are cores)")
     second.add_argument("--only", action="append", default=[], metavar="STUDENT", help="grade this student alone")
     second.add_argument("--regrade", action="store_true", help="grade again what is graded (with --only: of those)")
+    second.add_argument("--seed", default="", metavar="WORD", help="the word that `release` got, for constants")
+    second.add_argument("--each", action="store_true", help="each student of the roster has a variant (with --seed)")
     second.add_argument("--late", type=float, metavar="PERCENT", help="what a day of lateness costs (default: nothing)")
     second.add_argument("--look", action="store_true", help="only say who was found how, and grade nothing")
     second.add_argument("--scheduler", help="address of a Dask cluster that does the work, for example tcp://host:8786")
@@ -52,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             add_folder(given.questions)
         if given.command == "release":
-            _release(given.check, given.questions)
+            _release(given)
+        elif given.command == "variants":
+            _variants(given.assignment)
         elif given.command == "serve":
             _serve(given)
         else:
@@ -84,12 +93,20 @@ def _remedy(error: OSError) -> str:
     return f"{where}{said}; {what}, and run the same command: what is graded is kept"
 
 
-def _release(check: bool, own: Path | None) -> None:
+def _release(given: argparse.Namespace) -> None:
     """Write the students' notebooks, or only check that they are current, and print which are not."""
+    from course_lib.errors import require
+    from course_lib.grading import roster
     from course_lib.grading.release import release
 
-    if own:
-        _tell(release(own, "", write=not check), check)
+    check = given.check
+    require(bool(given.questions) or not given.seed, "--seed goes with --questions: the public assignments do not vary")
+    require(
+        bool(given.seed) or not given.roster, "--roster goes with --seed WORD: each student's variant follows from both"
+    )
+    if given.questions:
+        people = roster.read(given.roster) if given.roster else ()
+        _tell(release(given.questions, "", write=not check, term=given.seed, people=people), check)
         return
     try:
         from project import repository
@@ -137,6 +154,8 @@ def _grade(given: argparse.Namespace) -> None:
         only=given.only,
         regrade=given.regrade,
         late=given.late,
+        term=given.seed,
+        each=given.each,
         say=print,
     )
     stub = _handed_out(run.assignment, given.questions)
@@ -145,6 +164,28 @@ def _grade(given: argparse.Namespace) -> None:
     waiting = {one.parts[0].said for each in results.values() for one in each if one.status == PENDING}
     if waiting - {"not graded yet"}:
         raise RuntimeError(f"not all is graded, so run the same command again: {'; '.join(sorted(waiting))}")
+
+
+def _variants(key: str) -> None:
+    """Measure the variants of an assignment's questions, and say where they are not equally hard."""
+    from course_lib.grading import variants
+    from course_lib.grading.question import assignment
+
+    wrong = []
+    for asked in assignment(key).questions:
+        if not asked.constants:
+            continue
+        made = variants.choices(asked)
+        print(f"{asked.name}: constants; spread of the right answers; others' answers refused; what each mistake keeps")
+        for one in made:
+            values = ", ".join(f"{name} {value}" for name, value in one.constants.items())
+            kept = " ".join(f"{points:g}" for points in one.mistakes)
+            print(f"  {values}; {one.spread:.3f}; {one.told:.0%}; {kept or 'none is known'}")
+        if said := variants.unequal(made):
+            wrong.append(f"{asked.name} is not equally hard in all variants: {said}")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    print("equally hard, by these measures")
 
 
 def _serve(given: argparse.Namespace) -> None:

@@ -25,13 +25,23 @@ from tqdm.auto import tqdm
 
 from course_lib import scale
 from course_lib.errors import require, unknown
-from course_lib.grading import child, compare, plain, sandbox
+from course_lib.grading import child, compare, plain, sandbox, variants
 from course_lib.grading import question as questions
 from course_lib.grading.collect import Found, Submission, collect, summary
 from course_lib.grading.question import Assignment, Question
 from course_lib.grading.roster import Person
 
-RULES = ("child", "compare", "define", "grade", "notebook", "plain", "question", "sandbox")  # what can change a point
+RULES = (
+    "child",
+    "compare",
+    "define",
+    "grade",
+    "notebook",
+    "plain",
+    "question",
+    "sandbox",
+    "variants",
+)  # what can change a point
 UNJUDGED, PENDING = "unjudged", "pending"
 
 
@@ -93,12 +103,13 @@ class Result:
 
 
 @cache
-def calls(name: str, seed: int) -> tuple[tuple[int, dict[str, Any], Any], ...]:
+def calls(name: str, seed: int, variant: str = "") -> tuple[tuple[int, dict[str, Any], Any], ...]:
     """All calls of a question's answer, part after part and then again, so that no part is done in one go.
 
     Args:
         name: The question.
         seed: The run's seed; inputs depend on it and on the question's name, not on the other questions.
+        variant: What `variants.word` gives; inputs do not depend on it.
 
     Returns:
         (index of the part, inputs, what the reference returned for them) of each call, all as plain data.
@@ -107,6 +118,7 @@ def calls(name: str, seed: int) -> tuple[tuple[int, dict[str, Any], Any], ...]:
         RuntimeError: The reference fails on its own inputs, which is no student's fault.
     """
     asked = questions.question(name)
+    asked = variants.bound(asked, variants.constants(asked, variant))
     mixed = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(mixed)
     made = []
@@ -124,7 +136,7 @@ def calls(name: str, seed: int) -> tuple[tuple[int, dict[str, Any], Any], ...]:
     return tuple(made)
 
 
-def judge(asked: Question, seed: int, answer: bytes) -> Result:
+def judge(asked: Question, seed: int, answer: bytes, variant: str = "") -> Result:
     """Grade what a sandbox sent back: untrusted bytes, read strictly.
 
     Whatever happens here is this answer's remark: no bytes make it raise.
@@ -133,11 +145,13 @@ def judge(asked: Question, seed: int, answer: bytes) -> Result:
         asked: The question.
         seed: The run's seed.
         answer: What `Sandbox.answer` returned.
+        variant: Whose constants it has; see `variants.word`.
 
     Returns:
         The result.
     """
-    planned = calls(asked.name, seed)
+    planned = calls(asked.name, seed, variant)
+    asked = variants.bound(asked, variants.constants(asked, variant))
     try:
         header, frames = unpack(answer, len(planned))
     except ValueError as error:
@@ -310,7 +324,7 @@ def shorten(text: str) -> str:
 # ---------------------------------------------------------------- one submission
 
 
-def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> Iterator[Result]:
+def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int, variant: str = "") -> Iterator[Result]:
     """Have a submission's questions answered in a sandbox, and grade them.
 
     Whatever goes wrong with one question is that question's result, and the others go on.
@@ -319,6 +333,7 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> Ite
         key: The assignment, "a2".
         cells: For each question, what `Notebook.cells` gives: (text, whether it is the answer's).
         seed: The run's seed.
+        variant: Whose constants the questions have; see `variants.word`.
 
     Yields:
         One result for each question, in order; "pending" where this machine has no sandbox to offer.
@@ -337,11 +352,11 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> Ite
             request = {
                 "cells": [list(cell) for cell in texts],
                 "function": asked.function,
-                "calls": [inputs for _, inputs, _ in calls(name, seed)],
+                "calls": [inputs for _, inputs, _ in calls(name, seed, variant)],
             }
             try:
                 box = box or sandbox.Sandbox(assignment.modules, assignment.libraries)
-                result = judge(asked, seed, box.answer(request, asked.seconds))
+                result = judge(asked, seed, box.answer(request, asked.seconds), variant)
             except sandbox.NoSandbox as error:
                 result = lost(asked, PENDING, f"{error}")
             except Exception as error:
@@ -357,7 +372,9 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> Ite
             box.close()
 
 
-def work(slug: str, key: str, cells: dict[str, list[tuple[str, bool]]], seed: int) -> tuple[str, list[Result]]:
+def work(
+    slug: str, key: str, cells: dict[str, list[tuple[str, bool]]], seed: int, variant: str = ""
+) -> tuple[str, list[Result]]:
     """Grade one submission, here or on another machine.
 
     Args:
@@ -365,6 +382,7 @@ def work(slug: str, key: str, cells: dict[str, list[tuple[str, bool]]], seed: in
         key: The assignment, "a2".
         cells: As for `answer`.
         seed: The run's seed.
+        variant: As for `answer`.
 
     Returns:
         The slug, and the results; "pending" where there is no working sandbox on this machine.
@@ -377,7 +395,7 @@ def work(slug: str, key: str, cells: dict[str, list[tuple[str, bool]]], seed: in
     except sandbox.NoSandbox as error:
         return slug, [lost(questions.question(name), PENDING, str(error)) for name in cells]
     torch.set_num_threads(1)
-    return slug, list(answer(key, cells, seed))
+    return slug, list(answer(key, cells, seed, variant))
 
 
 # ---------------------------------------------------------------- the run
@@ -440,12 +458,29 @@ class Run:
         assignment: What is graded.
         seed: Seed of all inputs, kept in the folder.
         late: Percent of the points that a day of lateness costs; kept in the folder, too.
+        term: The word that the constants follow from, "2027-spring"; "" for the first value of each.
+        each: Has each student of the roster a variant?
     """
 
     out: Path
     assignment: Assignment
     seed: int
     late: float = 0.0
+    term: str = ""
+    each: bool = False
+
+    def variant(self, submission: Submission) -> str | None:
+        """Whose constants a submission has.
+
+        Args:
+            submission: What the student handed in.
+
+        Returns:
+            What `variants.word` gives; None where each student has a variant, and this is nobody of the roster.
+        """
+        if not self.each:
+            return variants.word(self.term)
+        return variants.word(self.term, submission.person) if submission.person else None
 
     @property
     def stamp(self) -> str:
@@ -476,7 +511,8 @@ class Run:
         """
         try:
             saved = json.loads(self.path(submission, name).read_text(encoding="utf-8"))
-            if (saved["sha256"], saved["problem"], saved["stamp"]) == (*_identity(submission), self.stamp):
+            before = (saved["sha256"], saved["problem"], saved.get("variant", ""), saved["stamp"])
+            if before == (*_identity(submission), self.variant(submission), self.stamp):
                 return Result.of(saved["result"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # none yet, or not ours
@@ -491,6 +527,8 @@ class Run:
         """
         sha256, problem = _identity(submission)
         saved = {"student": submission.student, "sha256": sha256, "problem": problem, "stamp": self.stamp}
+        if variant := self.variant(submission):
+            saved["variant"] = variant
         write(self.path(submission, result.question), json.dumps({**saved, "result": asdict(result)}, indent=1))
 
 
@@ -545,40 +583,57 @@ def saved_run(out: Path) -> Run | None:
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
         key, seed, late = saved["assignment"], saved["seed"], saved.get("late", 0.0)
-        if type(key) is not str or type(seed) is not int or type(late) not in (int, float):
+        term, each = saved.get("term", ""), saved.get("each", False)
+        if (
+            type(key) is not str
+            or type(seed) is not int
+            or type(late) not in (int, float)
+            or (type(term), type(each)) != (str, bool)
+        ):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
             f"{file} is damaged: restore it from a backup, or choose another --out, where all is graded again"
         ) from None
-    return Run(out, questions.assignment(key), seed, late)
+    return Run(out, questions.assignment(key), seed, late, term, each)
 
 
-def open_run(out: Path, key: str, late: float | None = None) -> Run:
+def open_run(out: Path, key: str, late: float | None = None, term: str = "", each: bool = False) -> Run:
     """The run in this folder, or a new one with a random seed.
 
     Args:
         out: The run's folder.
         key: The assignment, "a2".
         late: What a day of lateness costs from now on, in percent of the points; None leaves it as it is.
+        term: The word that the constants follow from; "" takes that of the folder.
+        each: Has each student of the roster a variant?
 
     Returns:
         The run.
 
     Raises:
-        ValueError: The folder holds the grades of another assignment, or no readable run, or `late` is not from 0 to
-            100.
+        ValueError: The folder holds the grades of another assignment or of other variants, or no readable run, `late`
+            is not from 0 to 100, or there is a term and nothing that varies.
     """
     require(late is None or 0 <= late <= 100, f"--late is a percentage from 0 to 100, got {late}")
     run = saved_run(out)
     new = run is None
-    run = run or Run(out, questions.assignment(key), secrets.randbits(62))
+    run = run or Run(out, questions.assignment(key), secrets.randbits(62), 0.0, term, each)
     require(
         run.assignment.key == key, f"{out} holds the grades of {run.assignment.key}; choose another --out for {key}"
     )
+    asked, has = (term, each), (run.term, run.each)
+    require(
+        asked in (has, ("", False)),
+        f"{out} holds the grades of the variants {run.term!r}; choose another --out for {term!r}",
+    )
+    require(not (each and not term), "--each goes with --seed WORD")
+    require(
+        not run.term or variants.varies(run.assignment), f"{run.assignment.name} has no constants: leave out --seed"
+    )
     if new or (late is not None and late != run.late):
         run = replace(run, late=run.late if late is None else late)
-        rule = {"late": run.late} if run.late else {}
+        rule = {name: value for name in ("late", "term", "each") if (value := getattr(run, name))}
         write(out / "run.json", json.dumps({"assignment": key, "seed": run.seed, **rule}))
     return run
 
@@ -620,6 +675,8 @@ def grade(
     only: Sequence[str] = (),
     regrade: bool = False,
     late: float | None = None,
+    term: str = "",
+    each: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> tuple[Run, Found, dict[str, list[Result]]]:
     """Grade what is not graded yet.
@@ -635,6 +692,8 @@ def grade(
         only: Grade these students alone; empty means all.
         regrade: Grade again what is graded already.
         late: What a day of lateness costs from now on, in percent of the points; None leaves it as it is.
+        term: The word that the constants follow from; "" takes that of the folder.
+        each: Has each student of the roster a variant?
         say: Is told who was found, line by line, before anything is graded.
 
     Returns:
@@ -653,7 +712,7 @@ def grade(
     wanted = chosen(found, only)
     if before is None and scheduler is None:
         sandbox.probe()
-    run = open_run(out, found.assignment, late)
+    run = open_run(out, found.assignment, late, term, each)
     submissions = {one.slug: one for one in found.submissions}
     results: dict[str, dict[str, Result]] = {slug: {} for slug in submissions}
     todo: dict[str, dict[str, list[tuple[str, bool]]]] = {}
@@ -662,6 +721,8 @@ def grade(
             stored = None if regrade and slug in wanted else run.stored(submission, asked.name)
             if stored is None and slug not in wanted:
                 stored = lost(asked, PENDING, "not graded yet")
+            if stored is None and run.variant(submission) is None:
+                stored = lost(asked, PENDING, "nobody knows the variant of who is not in the roster: mend the roster")
             names = run.assignment.before(asked)
             said = submission.problem or submission.notebook.too_long(names)
             if stored is None and said:
@@ -674,7 +735,8 @@ def grade(
     if todo:
         if scheduler is None:
             sandbox.probe()
-        for slug, made in _work_all(run, todo, len(submissions), jobs, scheduler):
+        variant = {slug: run.variant(submissions[slug]) or "" for slug in todo}
+        for slug, made in _work_all(run, todo, variant, len(submissions), jobs, scheduler):
             for result in made:
                 if result.status != PENDING:
                     run.store(submissions[slug], result)
@@ -713,6 +775,7 @@ def reopen(path: Path, out: Path, people: Sequence[Person] = ()) -> tuple[Run, F
 def _work_all(
     run: Run,
     todo: dict[str, dict[str, list[tuple[str, bool]]]],
+    variant: dict[str, str],
     count: int,
     jobs: int | None,
     scheduler: str | None,
@@ -723,7 +786,8 @@ def _work_all(
         tqdm(total=count, unit="submission") as bar,
     ):
         bar.update(count - len(todo))
-        tasks = (joblib.delayed(work)(slug, run.assignment.key, cells, run.seed) for slug, cells in todo.items())
+        key, seed = run.assignment.key, run.seed
+        tasks = (joblib.delayed(work)(slug, key, cells, seed, variant[slug]) for slug, cells in todo.items())
         made = iter(parallel(tasks))
         while True:
             try:

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Question:
             differs from the reference's is right, too.
         order: The rule of the order, as a sentence that begins in lower case, for who has all values in another one.
         seconds: Limit of processor time for all calls together, beside what starting takes.
+        constants: {name: the values that it may have}; see `variants`. The functions above take them, too.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Question:
     also: Callable[..., bool] | None = None
     order: str = ""
     seconds: float = 10.0
+    constants: Mapping[str, tuple[Plain, ...]] = field(default_factory=dict)
 
     @property
     def points(self) -> float:

@@ -1,14 +1,20 @@
 """The student's notebook out of the solution."""
 
 import copy
+import functools
+import hashlib
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from course_lib.errors import require
 from course_lib.grading import question as questions
+from course_lib.grading import variants
 from course_lib.grading.notebook import MARKS
+from course_lib.grading.question import Assignment
+from course_lib.grading.roster import Person
 
 STUB = 'raise NotImplementedError("your code here")'
 WRITE = "*Your answer here.*"
@@ -17,12 +23,15 @@ WORDS = re.compile(r"<!-- BEGIN SOLUTION -->.*?<!-- END SOLUTION -->", re.DOTALL
 BADGE = "{{colab}}"  # in the title cell of a solution: becomes the Colab link
 
 
-def student_notebook(solution: dict[str, Any], link: str) -> dict[str, Any]:
+def student_notebook(
+    solution: dict[str, Any], link: str, fill: Callable[[str], str] = lambda text: text
+) -> dict[str, Any]:
     """The notebook without solutions and outputs.
 
     Args:
         solution: The JSON of a solution; it is not changed.
         link: Address that the Colab button leads to; "" for no button.
+        fill: Puts the values of constants into the text of a cell; see `variants.filled`.
 
     Returns:
         The JSON of the student's notebook.
@@ -39,7 +48,7 @@ def student_notebook(solution: dict[str, Any], link: str) -> dict[str, Any]:
         else:
             text = WORDS.sub(WRITE, text).replace(BADGE, f"[Open in Colab]({link})" if link else "")
             require("SOLUTION -->" not in text, f"a solution's marks do not match: {text[:80]!r}")
-        cell["source"] = text.splitlines(keepends=True)
+        cell["source"] = fill(text).splitlines(keepends=True)
     return book
 
 
@@ -98,13 +107,17 @@ def check_solution(solution: dict[str, Any], key: str) -> None:
     require(not names, f"{asked.name}: notebook and questions do not agree on {', '.join(names)}")
 
 
-def release(folder: Path, address: str, *, write: bool = True) -> list[Path]:
+def release(
+    folder: Path, address: str, *, write: bool = True, term: str = "", people: Sequence[Person] = ()
+) -> list[Path]:
     """Write the student's notebook of each assignment.
 
     Args:
         folder: Holds a folder for each assignment, with its solution.ipynb.
         address: A notebook's path is appended to it for the Colab link; "" for none.
         write: False writes nothing.
+        term: The word that constants follow from; "" takes the first value of each.
+        people: Who gets a variant each, in the folder `students`; empty for one variant for all.
 
     Returns:
         The notebooks that were not current.
@@ -119,11 +132,30 @@ def release(folder: Path, address: str, *, write: bool = True) -> list[Path]:
         name = path.parent.name
         solution = json.loads(path.read_text(encoding="utf-8"))
         check_solution(solution, name.split("_")[0])
-        target = path.parent / f"{name}.ipynb"
-        book = student_notebook(solution, address and f"{address}/{folder.name}/{name}/{name}.ipynb")
-        text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
-            if write:
-                target.write_text(text, encoding="utf-8")
-            changed.append(target)
+        assignment = questions.assignment(name.split("_")[0])
+        link = address and f"{address}/{folder.name}/{name}/{name}.ipynb"
+        targets = {path.parent / f"{name}.ipynb": variants.word(term)}
+        if people and variants.varies(assignment):
+            students = path.parent / "students"
+            targets |= {students / f"{name}-{_file(one)}.ipynb": variants.word(term, one) for one in people}
+        for target, variant in targets.items():
+            book = student_notebook(solution, link, functools.partial(_fill, assignment, variant))
+            text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+            if not target.exists() or target.read_text(encoding="utf-8") != text:
+                if write:
+                    target.parent.mkdir(exist_ok=True)
+                    target.write_text(text, encoding="utf-8")
+                changed.append(target)
     return changed
+
+
+def _fill(assignment: Assignment, variant: str, text: str) -> str:
+    """The text of a cell with the values of its constants."""
+    return variants.filled(text, assignment, variant)
+
+
+def _file(person: Person) -> str:
+    """What the file of a person's variant is called."""
+    known = person.id or person.number
+    digest = "" if known else hashlib.sha256(f"{person.email} {person.name}".encode()).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9]+", "-", f"{known or person.name}-{digest}").strip("-")

@@ -18,6 +18,7 @@ from course_lib.grading import compare, define, notebook, plain
 from course_lib.grading.notebook import MARKS
 from course_lib.grading.plain import Plain
 from course_lib.grading.question import Assignment, Part, Question, assignment, question
+from course_lib.grading.variants import bound, constants
 
 Cells = list[tuple[str, bool]]
 
@@ -45,6 +46,7 @@ def check(name: str, function: Callable[..., Any]) -> None:
     asked = question(name)
     if not callable(function):
         raise TypeError(f"check wants the function itself, as in check({name!r}, {asked.function}), got {function!r}")
+    asked = bound(asked, constants(asked))
     cells = handed_in(asked, assignment(name.split(".")[0]), getattr(function, "__globals__", {}))
     tried: Callable[..., Any] | None = function
     failed: dict[str, str] = {}
