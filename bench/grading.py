@@ -1,6 +1,7 @@
 """300 submissions, right, empty, wrong and hostile: how many a minute, the grader's own memory, stopped and resumed.
 
-It is killed at five random moments, and once its Dask cluster is; then the same command goes on, to the same gradebook.
+It is killed at five random moments, its disk runs full once, and once its Dask cluster is lost; then the same command
+goes on, to the same gradebook. A class of nothing but attacks shows the memory of the grader itself.
 
 python -m bench.grading [COUNT]
 """
@@ -18,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.rows import duration, show
-from course_lib.grading import grade, question
+from course_lib.grading import question
+from course_lib.grading import run as runs
 from project import submissions
 from project.benches import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "a2"
 SEED = json.dumps({"assignment": KEY, "seed": 1})
+MEMORY = 1e9  # bytes that the grader's own process may have
 SILENT: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -47,6 +50,17 @@ def fill(folder: Path, count: int) -> None:
         else:
             book = attacks[i // 10 % len(attacks)]
         (folder / f"student{i:03d}_{i}_{i}_a2_pixels.ipynb").write_bytes(submissions.bytes_of(book))
+
+
+def fill_with_attacks(folder: Path) -> None:
+    """Every attack once, and notebooks as large as may be handed in."""
+    for name, (_, book) in submissions.attack_books(KEY).items():
+        (folder / f"{name}.ipynb").write_bytes(submissions.bytes_of(book))
+    first = question.assignment(KEY).questions[0].name
+    large = {"comment": f"#{'x' * 24_000_000}", "lists": "[" * 900_000, "words": "x" * 90_000}
+    for name, text in large.items():
+        book = submissions.handed_in(KEY, {first: text})
+        (folder / f"large {name}.ipynb").write_bytes(submissions.bytes_of(book))
 
 
 def command(folder: Path, out: Path) -> list[str]:
@@ -111,6 +125,25 @@ def lose_the_cluster(folder: Path, out: Path, count: int) -> None:
                 process.wait()
 
 
+def fill_the_disk(folder: Path, out: Path, size: int) -> str:
+    """Grade on a disk that holds half of what is to be written, then on one that is large enough; what was said."""
+    with subprocess.Popen(
+        command(folder, out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        said = process.stderr.read().splitlines()[-1]
+    if process.returncode != 2 or "No space left" not in said:
+        raise RuntimeError(f"on a full disk it ended with {process.returncode} and said: {said}")
+    subprocess.run(["mount", "-o", f"remount,size={20 * size}", str(out)], check=True)
+    run(folder, out)
+    return said.split(": ", 1)[-1]
+
+
+def room(out: Path) -> int:
+    """What the files of a run take on a disk, in bytes."""
+    return sum(4096 * (1 + file.stat().st_size // 4096) for file in out.rglob("*"))
+
+
 def same(out: Path, whole: Path, how: str) -> None:
     """Raise unless both gradebooks are the same, byte for byte."""
     if (whole / "gradebook.csv").read_bytes() != (out / "gradebook.csv").read_bytes():
@@ -121,10 +154,13 @@ def rows(count: int = 300) -> Iterator[Row]:
     """Grade a class of `count` submissions, and again with all that may stop a run."""
     with tempfile.TemporaryDirectory() as parent:
         folder, whole, cut, lost = (Path(parent, name) for name in ("class", "whole", "cut", "lost"))
-        folder.mkdir()
+        hostile, attacked, full = (Path(parent, name) for name in ("hostile", "attacked", "full"))
+        for one in (folder, hostile, full):
+            one.mkdir()
         fill(folder, count)
+        fill_with_attacks(hostile)
         for out in (whole, cut, lost):
-            grade.write(out / "run.json", SEED)
+            runs.write(out / "run.json", SEED)
         taken, peak = run(folder, whole)
         rate = f"{60 * count / taken:.0f} a minute on {os.cpu_count()} cores, {peak / 1e6:.0f} MB"
         yield Row(f"grading {count} submissions", "", f"{duration(taken)}; {rate}")
@@ -136,6 +172,19 @@ def rows(count: int = 300) -> Iterator[Row]:
         run(folder, cut)
         same(cut, whole, f"killed after {moments}")
         yield Row(f"killed after {', '.join(map(str, moments))}, and resumed", "", "the same gradebook")
+        if os.geteuid() == 0:  # only root can make a small disk
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room(whole) // 2}", "none", str(full)], check=True)
+            try:
+                runs.write(full / "run.json", SEED)
+                said = fill_the_disk(folder, full, room(whole))
+                same(full, whole, "its disk full")
+            finally:
+                subprocess.run(["umount", str(full)], check=True)
+            yield Row(f"its disk full ({said}), and resumed", "", "the same gradebook")
+        taken, peak = run(hostile, attacked)
+        if peak > MEMORY:
+            raise RuntimeError(f"attacks made the grader take {peak / 1e6:.0f} MB")
+        yield Row(f"{len(list(hostile.iterdir()))} hostile submissions", "", f"{duration(taken)}, {peak / 1e6:.0f} MB")
         lose_the_cluster(folder, lost, count // 2)
         run(folder, lost)
         same(lost, whole, "its cluster killed")

@@ -18,7 +18,20 @@ import pytest
 import torch
 
 from course_lib import grading
-from course_lib.grading import collect, compare, grade, notebook, plain, question, release, sandbox
+from course_lib.grading import (
+    collect,
+    compare,
+    frames,
+    grade,
+    judge,
+    notebook,
+    plain,
+    question,
+    release,
+    results,
+    sandbox,
+)
+from course_lib.grading import run as runs
 from course_lib.grading.__main__ import main
 from course_lib.grading.report import marks, report, tables
 from project import submissions
@@ -545,7 +558,7 @@ def test_imports_of_other_cells_count_where_an_answer_uses_them(sandboxed):
         bad = box.answer({"cells": cells, "function": "f", "calls": [{}]}, 10)
         cells[1][0] = "def f():\n    return boom"
         other = box.answer({"cells": cells, "function": "f", "calls": [{}]}, 10)
-    assert grade.unpack(good, 1)[1][0]["answer"].item() == pytest.approx(3.14159, abs=1e-5)
+    assert frames.unpack(good, 1)[1][0]["answer"].item() == pytest.approx(3.14159, abs=1e-5)
     assert b"an answer may not import captum" in bad
     assert b"other cells' variables are not there" in other
     assert asked.function == "overlap"
@@ -661,9 +674,9 @@ def test_markup_of_a_student_arrives_as_text_on_every_page(tmp_path):
     code = (("import torch\nprint(torch.ones(1) + torch.zeros(1))", "a2.overlap"),)
     read = notebook.Notebook(code, dict.fromkeys(("a2.logit", "a2.which_map"), MARKUP))
     class_ = [collect.Submission(name, f"{MARKUP}.ipynb", "0", read) for name in (MARKUP, "twin")]
-    parts = (grade.PartResult(MARKUP, 0.0, 1.0, MARKUP),)
-    found = [grade.Result(asked.name, "malformed", parts) for asked in assignment.questions]
-    run = grade.Run(tmp_path, assignment, 1)
+    parts = (results.PartResult(MARKUP, 0.0, 1.0, MARKUP),)
+    found = [results.Result(asked.name, "malformed", parts) for asked in assignment.questions]
+    run = runs.Run(tmp_path, assignment, 1)
     by_slug = {submission.slug: found for submission in class_}
     (tmp_path / "written.csv").write_text(
         tables.table([marks.COLUMNS, *((name, "a2.logit", 3, MARKUP) for name in (MARKUP, "twin"))])
@@ -729,7 +742,7 @@ def test_the_same_command_grades_nothing_twice_and_keeps_typed_points(graded):
 
 def test_points_that_cannot_be_are_refused_by_line(graded):
     _, out, _ = graded
-    run = grade.open_run(out, KEY)
+    run = runs.open_run(out, KEY)
     before = (out / "written.csv").read_text()
     for points, said in (("7", "go from 0 to 5, got 7"), ("many", "points are a number, got 'many'")):
         (out / "written.csv").write_text(f"student,question,points,comment\nstudent00,a2.logit,{points},\n")
@@ -742,7 +755,7 @@ def test_a_folder_of_another_assignment_is_refused(graded, tmp_path):
     _, out, _ = graded
     (tmp_path / "run.json").write_text('{"assignment": "a5", "seed": 1}')
     with pytest.raises(ValueError, match="holds the grades of a5"):
-        grade.open_run(tmp_path, KEY)
+        runs.open_run(tmp_path, KEY)
 
 
 def test_who_hands_in_again_is_graded_again(graded, tmp_path):
@@ -761,7 +774,7 @@ def test_who_hands_in_again_is_graded_again(graded, tmp_path):
 
 
 def test_inputs_differ_from_run_to_run_and_are_the_same_within_one():
-    one, again, other = (grade.calls.__wrapped__("a2.saliency", seed) for seed in (1, 1, 2))
+    one, again, other = (judge.calls.__wrapped__("a2.saliency", seed) for seed in (1, 1, 2))
     assert torch.equal(one[0][1]["x"], again[0][1]["x"])
     assert not torch.equal(one[0][1]["x"], other[0][1]["x"])
     assert [part for part, _, _ in one] == [0, 1, 0, 1]  # part after part, then again
@@ -771,7 +784,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_gradebook(sandbo
     folder, whole, cut = tmp_path / "class", tmp_path / "whole", tmp_path / "cut"
     some(folder, 4)
     for out in (whole, cut):
-        grade.write(out / "run.json", json.dumps({"assignment": KEY, "seed": 5}))
+        runs.write(out / "run.json", json.dumps({"assignment": KEY, "seed": 5}))
     main(command(folder, whole)[3:])
     with subprocess.Popen(
         command(folder, cut, "--jobs", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT

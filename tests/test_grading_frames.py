@@ -1,5 +1,6 @@
 """What leaves a sandbox: any bytes at all become a result, and nothing else."""
 
+import dataclasses
 import json
 import math
 import tracemalloc
@@ -8,7 +9,7 @@ import hypothesis
 import pytest
 import torch
 
-from course_lib.grading import child, compare, grade, plain, question
+from course_lib.grading import child, compare, judge, plain, question
 
 st = hypothesis.strategies
 
@@ -28,22 +29,22 @@ def frame(message):
 
 def right():
     return b"".join(
-        frame({"call": i, "answer": expected}) for i, (_, _, expected) in enumerate(grade.calls(ASKED.name, SEED))
+        frame({"call": i, "answer": expected}) for i, (_, _, expected) in enumerate(judge.calls(ASKED.name, SEED))
     )
 
 
-def judge(data):
-    result = grade.judge(ASKED, SEED, data)
+def judged(data):
+    result = judge.judge(ASKED, SEED, data)
     assert result.status in STATUS
     assert 0 <= result.points <= ASKED.points
     assert all(part.points in (0, part.of) for part in result.parts)
     assert all(len(part.said) <= child.TEXT + 4 and part.said.isprintable() for part in result.parts)
-    json.dumps(grade.asdict(result))
+    json.dumps(dataclasses.asdict(result))
     return result
 
 
 def test_the_right_frames_get_full_marks():
-    assert judge(header() + right()).points == ASKED.points
+    assert judged(header() + right()).points == ASKED.points
 
 
 # --- what a student may send --------------------------------------------------------------------------------
@@ -84,9 +85,9 @@ ATTACKS = {
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_on_the_way_out_scores_nothing_and_costs_little(name):
     data = header() + ATTACKS[name]
-    grade.calls(ASKED.name, SEED)
+    judge.calls(ASKED.name, SEED)
     tracemalloc.start()
-    result = judge(data)
+    result = judged(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert result.points == 0, result
@@ -108,18 +109,18 @@ def test_an_attack_on_the_way_out_scores_nothing_and_costs_little(name):
     ],
 )
 def test_a_header_has_one_form(data):
-    result = judge(data + right())
+    result = judged(data + right())
     assert (result.status, result.points) == ("tampered", 0)
 
 
 @pytest.mark.parametrize("computed", ["NaN", "Infinity", "-1e308"])
 def test_odd_seconds_do_no_harm(computed):
-    assert judge(b'{"ended": "time", "computed": %s}\n' % computed.encode()).status == "time"
+    assert judged(b'{"ended": "time", "computed": %s}\n' % computed.encode()).status == "time"
 
 
 def test_computing_and_waiting_are_told_apart():
     def said(ended, computed):
-        return judge(header(ended, computed)).parts[0].said
+        return judged(header(ended, computed)).parts[0].said
 
     assert "stopped after 10 seconds of computing" in said("signal 24", 10.1)
     assert "stopped after 10 seconds of computing" in said("signal 9", 11.0)
@@ -130,18 +131,18 @@ def test_computing_and_waiting_are_told_apart():
 
 def test_what_breaks_the_comparison_is_a_remark_and_no_accusation(monkeypatch):
     monkeypatch.setattr(compare, "verdict", lambda *_: 1 / 0)
-    result = grade.judge(ASKED, SEED, header() + right())
+    result = judge.judge(ASKED, SEED, header() + right())
     assert (result.status, result.points) == ("unjudged", 0)
     assert "ZeroDivisionError. Somebody must look" in result.parts[0].said
 
 
 def test_a_reference_that_fails_is_nobodys_fault(monkeypatch):
-    grade.calls.cache_clear()
-    monkeypatch.setattr(grade.questions, "question", lambda name: broken)
-    broken = grade.questions.Question("a2.x", "x", lambda low: 1 / 0, (question.Part("p", 1, lambda g: {"low": 1}),))
+    judge.calls.cache_clear()
+    monkeypatch.setattr(question, "question", lambda name: broken)
+    broken = question.Question("a2.x", "x", lambda low: 1 / 0, (question.Part("p", 1, lambda g: {"low": 1}),))
     with pytest.raises(RuntimeError, match=r"the reference of a2\.x fails on 'p'"):
-        grade.judge(broken, SEED, header())
-    grade.calls.cache_clear()
+        judge.judge(broken, SEED, header())
+    judge.calls.cache_clear()
 
 
 # --- any bytes ----------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def check_frames(draw):
     else:
         ended = draw(st.sampled_from(["well", "time", "size", "signal 9", "exit 1"]))
         data = header(ended) + b"".join(map(frame, draw(st.lists(MESSAGES, max_size=5))))
-    judge(data)
+    judged(data)
 
 
 @settings(300)

@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from course_lib.grading import collect, grade, notebook, question
+from course_lib.grading import collect, notebook, question, results
+from course_lib.grading import run as runs
 from course_lib.grading.report import marks, pages, report
 from course_lib.grading.report.excerpts import excerpts
 from course_lib.grading.report.serve import Desk, Server
@@ -125,8 +126,8 @@ def test_a_rubric_of_another_form_is_one_item():
 def marked(cells, name, *said):
     """The lines of an answer that are marked, as (kind, text)."""
     asked = ASKED.question(name)
-    parts = tuple(grade.PartResult(p.name, 0.0, float(p.points), s) for p, s in zip(asked.parts, said, strict=False))
-    made = excerpts(notebook.Notebook(tuple(cells)), ASKED, grade.Result(name, "graded", parts))
+    parts = tuple(results.PartResult(p.name, 0.0, float(p.points), s) for p, s in zip(asked.parts, said, strict=False))
+    made = excerpts(notebook.Notebook(tuple(cells)), ASKED, results.Result(name, "graded", parts))
     return [(line.lost, line.text) for lines in made for line in lines if line.lost]
 
 
@@ -178,11 +179,11 @@ def desk(tmp_path):
     folder, out = tmp_path / "class", tmp_path / "out"
     folder.mkdir()
     class_of(folder, 14)
-    run = grade.open_run(out, KEY)
+    run = runs.open_run(out, KEY)
     found = collect.collect(folder, KEY)
     full = [
-        grade.Result(
-            one.name, "graded", tuple(grade.PartResult(p.name, float(p.points), float(p.points)) for p in one.parts)
+        results.Result(
+            one.name, "graded", tuple(results.PartResult(p.name, float(p.points), float(p.points)) for p in one.parts)
         )
         for one in ASKED.questions
     ]

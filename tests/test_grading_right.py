@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from course_lib import grading
-from course_lib.grading import child, compare, define, grade, plain, question
+from course_lib.grading import child, compare, define, judge, plain, question
 from course_lib.grading.notebook import MARKS
 from project import submissions
 
@@ -37,7 +37,7 @@ def judged(name, cells):
     except Exception as error:
         frames = [{"error": define.said(error, failed)}]
     else:
-        for i, (_, inputs, _) in enumerate(grade.calls(name, SEED)):
+        for i, (_, inputs, _) in enumerate(judge.calls(name, SEED)):
             try:
                 arguments = {key: plain.build(value) for key, value in inputs.items()}
                 with warnings.catch_warnings(action="ignore"):
@@ -49,7 +49,7 @@ def judged(name, cells):
     data = b'{"ended": "well", "computed": 0.1}\n'
     for frame in map(plain.encode, frames):
         data += len(frame).to_bytes(8, "big") + frame
-    return grade.judge(asked, SEED, data)
+    return judge.judge(asked, SEED, data)
 
 
 def answered(name, text, imports=None):
@@ -187,7 +187,7 @@ def test_constants_solve_nothing():
     constant = set()
     for name in QUESTIONS:
         asked = question.question(name)
-        drawn = [grade.calls.__wrapped__(name, seed) for seed in (1, 2)]
+        drawn = [judge.calls.__wrapped__(name, seed) for seed in (1, 2)]
         for i, part in enumerate(asked.parts):
             answers = [expected for calls in drawn for number, _, expected in calls if number == i]
             if all(compare.difference(one, answers[0], asked.tolerance) is None for one in answers[1:]):

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from course_lib.grading import collect, grade, notebook, question, roster, sandbox, similar
+from course_lib.grading import collect, grade, judge, notebook, question, results, roster, sandbox, similar, stamp
+from course_lib.grading import run as runs
 from course_lib.grading.__main__ import main
 from course_lib.grading.report import marks, pages, tables, write
 from project import submissions
@@ -28,8 +29,8 @@ def graded(monkeypatch):
         made = []
         for name in cells:
             asked = question.question(name)
-            parts = tuple(grade.PartResult(part.name, float(part.points), float(part.points)) for part in asked.parts)
-            made.append(grade.Result(name, "graded", parts))
+            parts = tuple(results.PartResult(part.name, float(part.points), float(part.points)) for part in asked.parts)
+            made.append(results.Result(name, "graded", parts))
         return slug, made
 
     monkeypatch.setattr(grade, "work", work)
@@ -75,8 +76,8 @@ def totals(out):
 def test_the_stamp_holds_all_that_can_change_a_point():
     files = {
         path.relative_to(sandbox.PACKAGE).as_posix()
-        for path in grade.sources(
-            [sandbox.PACKAGE / "grading" / f"{name}.py" for name in grade.RULES] + [question.source(KEY)]
+        for path in stamp.sources(
+            [sandbox.PACKAGE / "grading" / f"{name}.py" for name in stamp.RULES] + [question.source(KEY)]
         )
     }
     assert {"grading/questions/a2.py", "grading/compare.py", "grading/define.py", "grading/child.py"} <= files
@@ -88,14 +89,14 @@ def test_the_stamp_holds_all_that_can_change_a_point():
 def test_a_corrected_rule_grades_everybody_again(graded, folder, tmp_path, monkeypatch):
     rule = tmp_path / "rule.py"
     rule.write_text("1")
-    monkeypatch.setattr(grade, "sources", lambda paths: [rule])
+    monkeypatch.setattr(stamp, "sources", lambda paths: [rule])
     for text, expected in (("1", 3), ("1", 0), ("2", 3)):
         rule.write_text(text)
-        grade.stamp.cache_clear()
+        stamp.stamp.cache_clear()
         graded.clear()
         run(folder, tmp_path / "out")
         assert len(graded) == expected
-    grade.stamp.cache_clear()
+    stamp.stamp.cache_clear()
 
 
 def test_a_run_with_nothing_left_needs_no_sandbox(graded, folder, tmp_path, monkeypatch):
@@ -131,7 +132,7 @@ def test_what_the_machine_failed_at_is_tried_again(graded, folder, tmp_path, mon
 
     def work(slug, key, cells, seed, variant):
         if slug.startswith("bob"):
-            return slug, [grade.lost(question.question(name), "pending", "no memory for a sandbox") for name in cells]
+            return slug, [results.lost(question.question(name), "pending", "no memory for a sandbox") for name in cells]
         return right(slug, key, cells, seed)
 
     monkeypatch.setattr(grade, "work", work)
@@ -161,7 +162,7 @@ def test_a_question_that_breaks_the_grader_is_a_remark_and_the_others_go_on(monk
 
     monkeypatch.setattr(sandbox, "Sandbox", Broken)
     cells = {one.name: [("x", True)] for one in ASKED.questions}
-    made = {one.question: one for one in grade.answer(KEY, cells, 1)}
+    made = {one.question: one for one in judge.answer(KEY, cells, 1)}
     assert made["a2.saliency"].status == "unjudged"
     assert "ZeroDivisionError. Somebody must look" in made["a2.saliency"].parts[0].said
     assert {one.status for name, one in made.items() if name != "a2.saliency"} == {"crashed"}
@@ -267,7 +268,7 @@ def test_an_out_that_is_a_file_or_of_no_use_is_a_sentence(graded, folder, tmp_pa
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"assignment": "a2"}', '{"assignment": "a2", "seed": "1"}', "\0"])
 def test_a_damaged_run_is_a_sentence(graded, folder, tmp_path, capsys, text):
-    grade.write(tmp_path / "out" / "run.json", text or b"\xff")
+    runs.write(tmp_path / "out" / "run.json", text or b"\xff")
     assert "run.json is damaged: restore it" in fails(folder, tmp_path / "out", capsys)
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from course_lib.grading import grade, question, roster, variants
+from course_lib.grading import judge, question, roster, stamp, variants
 from course_lib.grading.__main__ import main
 from course_lib.grading.question import Mistake, Part, Question
 
@@ -62,8 +62,8 @@ def course(tmp_path, monkeypatch):
     import sys
 
     sys.modules.pop("course_lib.grading.questions.b1", None)
-    grade.calls.cache_clear()
-    grade.stamp.cache_clear()
+    judge.calls.cache_clear()
+    stamp.stamp.cache_clear()
 
 
 def read(path):

@@ -16,13 +16,20 @@ module          one idea
 ``self_check``  the student's check
 ``notebook``    the answers out of a handed-in notebook, whatever was handed in
 ``release``     the student's notebook out of the solution
-``collect``     submissions out of a folder or an archive
+``files``       the files of a folder or an archive
+``layouts``     who a file belongs to
+``collect``     one submission for each student
 ``roster``      who is in the class, and whom a submission's name means
 ``sandbox``     one locked-up process a question
 ``seccomp``     system calls that fail in a sandbox
 ``child``       what runs inside the sandbox
 ``define``      an answer's cells, run under the grader's rules
-``grade``       the run: every question of every submission once, on all cores, resumable
+``frames``      what a sandbox sent back, read strictly
+``results``     what came of a question
+``judge``       one submission, answered in a sandbox and compared outside
+``stamp``       what changes with all that can change a point
+``run``         a run's folder, and a small file for each result
+``grade``       every question of every submission once, on all cores, resumable
 ``report``      pages, tables and files of the results, and the desk for marking; a folder
 ``variants``    constants of a question that differ by term or by student
 ``similar``     submissions that resemble each other

@@ -130,8 +130,10 @@ def _grade(given: argparse.Namespace) -> None:
     """Grade, write the reports, and print where they are."""
     from course_lib.errors import require
     from course_lib.grading import collect, roster
-    from course_lib.grading.grade import PENDING, grade, saved_run
+    from course_lib.grading.grade import grade
     from course_lib.grading.report import report
+    from course_lib.grading.results import PENDING
+    from course_lib.grading.run import saved_run
 
     require(
         not (given.questions and given.scheduler),

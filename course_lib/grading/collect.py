@@ -16,32 +16,21 @@ files of any other name                                the file's name
 """
 
 import hashlib
-import os
 import re
-import stat
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import Path
 
 from course_lib.errors import require
 from course_lib.grading import notebook
 from course_lib.grading import question as questions
+from course_lib.grading.files import File, Refused, Source, opened
+from course_lib.grading.layouts import CANVAS, MOODLE, Owner, copies, owner_of, unwrapped
 from course_lib.grading.notebook import Notebook, Shown, Unreadable
 from course_lib.grading.roster import Person, match
 
-# Canvas: NAME_USER_SUBMISSION_FILE, with LATE after the name where it was late
-CANVAS = re.compile(r"(?P<name>[^_/]+)_(?P<late>LATE_)?(?P<user>\d+)_(?P<submission>\d+)_(?P<file>.+)", re.DOTALL)
-MOODLE = re.compile(r"(?P<name>.+?)_(?P<user>\d+)_assignsubmission_(file|onlinetext)_?(?P<file>.*)", re.DOTALL)
-AGAIN = re.compile(
-    r"[-_ ]?[Cc]opy(\d*)$|-(\d{1,2})$| ?\((\d{1,2})\)$"
-)  # what platforms append to a name that was there
-WRAPPERS = re.compile(r"submitted|submissions?|.*-submissions|assignsubmission.*")
-NBGRADER = {"source", "release", "autograded", "feedback", "exchange"}
-FILES = 20_000  # of an archive
 NOTEBOOKS = 20  # of one student
 SHOWN = 300  # characters of a list of files
 
@@ -72,7 +61,7 @@ class Submission:
     note: str = ""
     late: bool = False
     person: Person | None = None
-    where: "tuple[_Source, _File] | None" = field(default=None, repr=False, compare=False)
+    where: "tuple[Source, File] | None" = field(default=None, repr=False, compare=False)
 
     @property
     def slug(self) -> str:
@@ -89,7 +78,7 @@ class Submission:
         """
         try:
             return notebook.shown(self.where[0].read(self.where[1])) if self.where else Shown()
-        except (_Refused, Unreadable):
+        except (Refused, Unreadable):
             return Shown()
 
 
@@ -111,46 +100,10 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _File:
-    """A file of the folder or the archive: its name, without ways out, and when it was changed."""
-
-    name: PurePosixPath
-    changed: float
-    key: object  # what the source needs to open it
-    problem: str = ""
-
-
-class _Source(Protocol):
-    """Where the files lie."""
-
-    clones: frozenset[PurePosixPath]  # folders that hold a .git
-
-    def files(self) -> list[_File]: ...
-
-    def read(self, file: _File) -> bytes: ...
-
-
-class _Refused(Exception):
-    """A file that is not read."""
-
-
-# ---------------------------------------------------------------- who handed in what
-
-
-@dataclass(frozen=True)
-class _Owner:
-    """A student as the layout names it."""
-
-    student: str
-    how: str
-    names: tuple[str, ...]  # what a roster may know the student by, the surest first
-
-
-@dataclass(frozen=True)
 class _Candidate:
     """A notebook that a student handed in."""
 
-    file: _File
+    file: File
     shown: str
     submission: int
     late: bool
@@ -161,7 +114,7 @@ class _Candidate:
     @property
     def age(self) -> tuple[int, int, float]:
         """Larger for what was handed in later: Canvas's number, the platform's copy number, the file's time."""
-        return (self.submission, _copies(self.shown)[1], self.file.changed)
+        return (self.submission, copies(self.shown)[1], self.file.changed)
 
 
 def collect(path: Path, key: str | None = None, roster: Sequence[Person] = ()) -> Found:
@@ -183,11 +136,11 @@ def collect(path: Path, key: str | None = None, roster: Sequence[Person] = ()) -
             to a known assignment while `key` is None.
     """
     require(path.exists(), f"no submissions: {path} is not there")
-    source: _Source = _Folder(path) if path.is_dir() else _Zip(path)
-    files, clones, ignored = _unwrapped(source.files(), source.clones, packed=not path.is_dir())
-    owned: dict[_Owner, list[_File]] = {}
+    source = opened(path)
+    files, clones, ignored = unwrapped(source.files(), source.clones, packed=not path.is_dir())
+    owned: dict[Owner, list[File]] = {}
     for file in files:
-        owner = _owner(file, clones)
+        owner = owner_of(file, clones)
         if owner is None:
             ignored.append((str(file.name), "no notebook, and no student's name"))
         else:
@@ -231,67 +184,6 @@ def answers(book: Notebook) -> str:
     return found.most_common(1)[0][0] if found else ""
 
 
-def _owner(file: _File, clones: dict[str, str]) -> _Owner | None:
-    """The student that a file belongs to: by the outermost name, and by nothing that a student chose."""
-    top, inside = file.name.parts[0], len(file.name.parts) > 1
-    if found := MOODLE.fullmatch(top):
-        return _Owner(f"{found['name']}_{found['user']}", "Moodle", (found["user"], found["name"]))
-    if inside and top in clones:
-        return _Owner(clones[top], "GitHub", (clones[top],))
-    if inside:
-        return _Owner(top, "folder", (top, *top.split("_")))
-    if found := CANVAS.fullmatch(top):
-        return _Owner(f"{found['name']}_{found['user']}", "Canvas", (found["user"], found["name"]))
-    stem = file.name.stem
-    return _Owner(stem, "file name", (stem, *stem.split("_"))) if file.name.suffix.lower() == ".ipynb" else None
-
-
-def _unwrapped(
-    files: list[_File], clones: frozenset[PurePosixPath], *, packed: bool
-) -> tuple[list[_File], dict[str, str], list[tuple[str, str]]]:
-    """The files below the folders that hold a whole class; GitHub's names by folder; and what was left out."""
-    ignored: list[tuple[str, str]] = []
-    while files:
-        tops = {file.name.parts[0] for file in files}
-        if "submitted" in tops and tops & NBGRADER:
-            out = [file for file in files if file.name.parts[0] != "submitted"]
-            ignored += [(str(file.name), "beside nbgrader's folder `submitted`") for file in out]
-            files = [file for file in files if file not in out]
-        elif not _is_wrapper(files, clones, packed):
-            break
-        else:
-            clones = frozenset(PurePosixPath(*clone.parts[1:]) for clone in clones if len(clone.parts) > 1)
-            files = [replace(file, name=PurePosixPath(*file.name.parts[1:])) for file in files]
-    return files, _github(sorted(str(clone) for clone in clones if len(clone.parts) == 1)), ignored
-
-
-def _is_wrapper(files: list[_File], clones: frozenset[PurePosixPath], packed: bool) -> bool:
-    """Do all files lie in one folder that is no student, but holds the class?"""
-    tops = {file.name.parts[0] for file in files}
-    if len(tops) > 1 or any(len(file.name.parts) == 1 for file in files):
-        return False
-    top = tops.pop()
-    if MOODLE.fullmatch(top) or PurePosixPath(top) in clones:
-        return False
-    notebooks = [PurePosixPath(*file.name.parts[1:]) for file in files if file.name.suffix.lower() == ".ipynb"]
-    folders = {name.parts[0] for name in notebooks if len(name.parts) > 1}
-    lying = {_copies(name.name)[0] for name in notebooks if len(name.parts) == 1}
-    named = any(MOODLE.fullmatch(name.parts[0]) or CANVAS.fullmatch(name.parts[0]) for name in notebooks)
-    known = questions.keys()
-    students = {folder for folder in folders if folder.split("_")[0] not in known}
-    if WRAPPERS.fullmatch(top) or named or len(students) > 1 or (packed and len(lying) > 1):
-        return True
-    inner = [replace(file, name=PurePosixPath(*file.name.parts[1:])) for file in files]
-    return len(students) == 1 and not lying and _is_wrapper(inner, frozenset(), packed)
-
-
-def _github(clones: list[str]) -> dict[str, str]:
-    """The user of each clone: what is left of its folder's name without the assignment's, which all begin with."""
-    common = os.path.commonprefix(clones) if len(clones) > 1 else ""
-    prefix = common[: common.rfind("-") + 1]
-    return {clone: clone.removeprefix(prefix) or clone for clone in clones}
-
-
 def _named(
     made: list[Submission], names: dict[str, tuple[str, ...]], roster: Sequence[Person]
 ) -> tuple[list[Submission], list[Person]]:
@@ -321,13 +213,13 @@ def _join(*notes: str) -> str:
 # ---------------------------------------------------------------- which notebook counts
 
 
-def _candidates(source: _Source, files: list[_File]) -> list[_Candidate]:
+def _candidates(source: Source, files: list[File]) -> list[_Candidate]:
     """A student's notebooks, read; the newest first."""
     notebooks = sorted((file for file in files if file.name.suffix.lower() == ".ipynb"), key=lambda file: file.name)
     return sorted((_candidate(source, file) for file in notebooks[:NOTEBOOKS]), key=lambda one: one.age, reverse=True)
 
 
-def _candidate(source: _Source, file: _File) -> _Candidate:
+def _candidate(source: Source, file: File) -> _Candidate:
     """A notebook, read, or why it was not."""
     found = (CANVAS.fullmatch(file.name.name) if len(file.name.parts) == 1 else None) or MOODLE.fullmatch(
         file.name.name
@@ -340,14 +232,12 @@ def _candidate(source: _Source, file: _File) -> _Candidate:
         data = source.read(file)
         digest = hashlib.sha256(data).hexdigest()
         read = notebook.read(data)
-    except (_Refused, Unreadable) as error:
+    except (Refused, Unreadable) as error:
         problem = str(error)
     return _Candidate(file, shown, number, late, digest, read, problem)
 
 
-def _submission(
-    source: _Source, owner: _Owner, files: list[_File], candidates: list[_Candidate], key: str
-) -> Submission:
+def _submission(source: Source, owner: Owner, files: list[File], candidates: list[_Candidate], key: str) -> Submission:
     """What a student's files amount to: one notebook, or a problem."""
     mine = [one for one in candidates if not one.problem and answers(one.notebook) == key]
     others = [] if mine else [one for one in candidates if not one.problem]
@@ -367,7 +257,7 @@ def _submission(
     return Submission(owner.student, seen[:SHOWN], digest, Notebook(), problem, owner.how)
 
 
-def _of(source: _Source, owner: _Owner, one: _Candidate, candidates: list[_Candidate], key: str) -> Submission:
+def _of(source: Source, owner: Owner, one: _Candidate, candidates: list[_Candidate], key: str) -> Submission:
     """The submission that is this notebook."""
     note = "late" if one.late else ""
     if len(candidates) > 1:
@@ -386,18 +276,10 @@ def _several(found: list[_Candidate]) -> bool:
     """Is there more than one notebook to choose from, and neither a number nor a name says which came later?"""
     first = found[0]
     rivals = [one for one in found[1:] if one.submission == first.submission and one.sha256 != first.sha256]
-    return any(_copies(one.shown)[0] != _copies(first.shown)[0] for one in rivals)
+    return any(copies(one.shown)[0] != copies(first.shown)[0] for one in rivals)
 
 
-def _copies(name: str) -> tuple[str, int]:
-    """A file's name without what a platform appends to the second of that name, and the number appended."""
-    stem, number = PurePosixPath(name).stem, 0
-    while found := AGAIN.search(stem):
-        stem, number = stem[: found.start()], number + int(found[1] or found[2] or found[3] or 1)
-    return stem or name, number
-
-
-def _shown(file: _File) -> str:
+def _shown(file: File) -> str:
     """A file's name as the student gave it."""
     found = CANVAS.fullmatch(file.name.name) if len(file.name.parts) == 1 else None
     return found["file"] if found else file.name.name
@@ -407,115 +289,6 @@ def _list(names: Iterable[str]) -> str:
     """Names in one line that is not too long."""
     text = ", ".join(names)
     return text if len(text) <= SHOWN else text[:SHOWN] + " ..."
-
-
-# ---------------------------------------------------------------- folders and archives
-
-
-def _hidden(parts: Sequence[str]) -> bool:
-    """Is this a file that nobody handed in, but a program left?"""
-    return any(part.startswith((".", "__MACOSX")) for part in parts)
-
-
-class _Folder:
-    """The files of a folder."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.clones: frozenset[PurePosixPath] = frozenset()
-
-    def files(self) -> list[_File]:
-        """All files that are not hidden, links and pipes included; links are not followed."""
-        found, clones = [], []
-        for folder, folders, names in os.walk(self.path):
-            here = Path(folder).relative_to(self.path)
-            if ".git" in folders:
-                clones.append(PurePosixPath(here.as_posix()))
-            names += [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            folders[:] = sorted(name for name in folders if not _hidden([name]))
-            for name in sorted(name for name in names if not _hidden([name])):
-                changed = os.lstat(os.path.join(folder, name)).st_mtime
-                found.append(_File(PurePosixPath((here / name).as_posix()), changed, Path(folder, name)))
-        self.clones = frozenset(clones)
-        return found
-
-    def read(self, file: _File) -> bytes:
-        """A file's bytes, or _Refused."""
-        path = Path(str(file.key))
-        try:
-            if path.is_symlink() or not stat.S_ISREG(path.stat().st_mode):
-                raise _Refused("the file is a link, or no plain file: hand in the notebook itself")
-            with path.open("rb") as stream:
-                return _limited(stream.read(notebook.LIMIT + 1), path.stat().st_size)
-        except OSError as error:
-            raise _Refused(f"the file cannot be read: {type(error).__name__}") from None
-
-
-class _Zip:
-    """The files of a zip archive."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.clones: frozenset[PurePosixPath] = frozenset()
-
-    def files(self) -> list[_File]:
-        """All files that are not hidden; of two entries of one name both."""
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                entries = archive.infolist()
-        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
-            raise ValueError(f"{self.path} is neither a folder nor a zip archive: {error}") from None
-        require(len(entries) <= FILES, f"{self.path} holds {len(entries)} files; {FILES} is the limit")
-        found, clones = [], set()
-        for entry in entries:
-            parts = _parts(entry.filename)
-            if ".git" in parts:
-                clones.add(PurePosixPath(*parts[: parts.index(".git")]))
-            if parts and not entry.is_dir() and not _hidden(parts):
-                found.append(_File(PurePosixPath(*parts), _when(entry), entry, _leads_out(entry)))
-        self.clones = frozenset(clones)
-        return found
-
-    def read(self, file: _File) -> bytes:
-        """A file's bytes, or _Refused."""
-        entry = file.key
-        assert isinstance(entry, zipfile.ZipInfo)
-        if file.problem:
-            raise _Refused(file.problem)
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(entry) as stream:
-                return _limited(stream.read(notebook.LIMIT + 1), entry.file_size)
-        except _Refused:
-            raise
-        except Exception as error:  # decoders of broken archives raise what they like
-            raise _Refused(f"the file cannot be read: {type(error).__name__}") from None
-
-
-def _parts(name: str) -> list[str]:
-    """The folders and the name of an archive's entry, without the ways out of a folder."""
-    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-
-
-def _leads_out(entry: zipfile.ZipInfo) -> str:
-    """Why an entry is not read, or ""."""
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        return "the file is a link: hand in the notebook itself"
-    if ".." in entry.filename.replace("\\", "/").split("/") or entry.filename.startswith(("/", "\\")):
-        return "the file's name leads out of its folder"
-    return ""
-
-
-def _when(entry: zipfile.ZipInfo) -> float:
-    """When an entry was changed, as a number that grows."""
-    year, month, day, hour, minute, second = entry.date_time
-    return ((((year * 12 + month) * 31 + day) * 24 + hour) * 60 + minute) * 60.0 + second
-
-
-def _limited(data: bytes, size: int) -> bytes:
-    """The bytes of a file, unless they are too many: neither a size nor a zip bomb costs memory."""
-    if len(data) > notebook.LIMIT:
-        raise _Refused(notebook.too_large(max(size, len(data))))
-    return data
 
 
 def summary(found: Found, roster: Sequence[Person] = ()) -> list[str]:

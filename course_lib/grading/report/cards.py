@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from statistics import mean
 
 from course_lib.grading.collect import Found, Submission
-from course_lib.grading.grade import PENDING, Result, Run
 from course_lib.grading.notebook import Notebook
 from course_lib.grading.question import Item, Question, Written
 from course_lib.grading.release import WRITE
 from course_lib.grading.report.late import Late
 from course_lib.grading.report.marks import Mark, Marks
+from course_lib.grading.results import PENDING, Result
+from course_lib.grading.run import Run
 
 
 @dataclass(frozen=True)

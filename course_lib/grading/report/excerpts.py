@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from course_lib.grading import define
-from course_lib.grading.grade import Result
 from course_lib.grading.notebook import Notebook
 from course_lib.grading.question import Assignment
+from course_lib.grading.results import Result
 
 RAISED = re.compile(r"line (\d+) of the answer's cell(?: (\d+))?")  # as `define.said` writes it
 SYNTAX = re.compile(r"\(answer(?: (\d+))?, line (\d+)\)")  # as Python writes it

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from course_lib.grading.collect import Found
-from course_lib.grading.grade import Run
 from course_lib.grading.report.cards import Card
 from course_lib.grading.report.tables import table
 from course_lib.grading.roster import Person
+from course_lib.grading.run import Run
 from course_lib.grading.similar import Cluster
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from course_lib.errors import require
 from course_lib.grading.collect import Submission
-from course_lib.grading.grade import Run
 from course_lib.grading.report.tables import filled, table, typed
+from course_lib.grading.run import Run
 
 COLUMNS = ("student", "marked", "extension", "days")
 MOST = 366  # days

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from course_lib.errors import require, unknown
 from course_lib.grading.collect import Found
-from course_lib.grading.grade import Run
 from course_lib.grading.report.tables import filled, table, typed
+from course_lib.grading.run import Run
 
 COLUMNS = ("student", "question", "points", "comment")
 ITEMS = "items"  # a column more, where items of the rubric were chosen

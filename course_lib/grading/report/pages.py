@@ -10,10 +10,10 @@ from statistics import mean, median
 import jinja2
 
 from course_lib.grading.collect import Found
-from course_lib.grading.grade import Run
 from course_lib.grading.report.cards import Card, hardness
 from course_lib.grading.report.excerpts import excerpts
 from course_lib.grading.report.words import html
+from course_lib.grading.run import Run
 from course_lib.grading.similar import Cluster
 
 PAGES = jinja2.Environment(

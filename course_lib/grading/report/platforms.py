@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from course_lib.grading.grade import Run
 from course_lib.grading.report.cards import Card
 from course_lib.grading.report.tables import table
 from course_lib.grading.roster import Person
+from course_lib.grading.run import Run
 
 
 def canvas(run: Run, made: Sequence[Card], people: Sequence[Person] = ()) -> str:

@@ -18,7 +18,6 @@ from statistics import mean
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from course_lib.grading.collect import Found
-from course_lib.grading.grade import Result, Run, write
 from course_lib.grading.notebook import Notebook, Output, Shown
 from course_lib.grading.question import Written
 from course_lib.grading.report import cards, marks, pages
@@ -26,7 +25,9 @@ from course_lib.grading.report.cards import Answer, Card
 from course_lib.grading.report.late import read_late
 from course_lib.grading.report.marks import Mark
 from course_lib.grading.report.write import report
+from course_lib.grading.results import Result
 from course_lib.grading.roster import Person
+from course_lib.grading.run import Run, write
 
 HOST = "127.0.0.1"
 PAGE = 12  # answers on a page

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from course_lib.grading.collect import Found
-from course_lib.grading.grade import Result, Run, write
 from course_lib.grading.notebook import Notebook
 from course_lib.grading.report import cards, gradebook, late, marks, pages, platforms
 from course_lib.grading.report.cards import Card
+from course_lib.grading.results import Result
 from course_lib.grading.roster import Person
+from course_lib.grading.run import Run, write
 from course_lib.grading.similar import similar
 
 
