@@ -15,8 +15,9 @@ from course_lib.grading import collect, notebook, question, results
 from course_lib.grading import run as runs
 from course_lib.grading.report import marks, pages, report
 from course_lib.grading.report.excerpts import excerpts
+from course_lib.grading.report.formulas import formula
 from course_lib.grading.report.serve import Desk, Server
-from course_lib.grading.report.words import FORMULAS, formula, html
+from course_lib.grading.report.words import FORMULAS, html
 from project import submissions
 
 KEY = "a2"
@@ -90,7 +91,17 @@ def test_the_formulas_of_the_assignments_are_drawn(latex):
 
 
 @pytest.mark.parametrize(
-    "latex", [r"\begin{cases} a \end{cases}", "{" * 300, "准确率", "", "\\", r"\hspace{99999999}a", "x" * 900]
+    "latex",
+    [
+        r"\begin{cases} a \end{cases}",
+        "{" * 300,
+        "准确率",
+        "",
+        "\\",
+        r"\hspace{99999999}a",
+        "x" * 900,
+        r"\Bigl(" * 80 + "a",
+    ],
 )
 def test_what_cannot_be_drawn_is_shown_as_it_was_typed(latex):
     assert formula(latex) == f"<code>{latex}</code>"
@@ -154,6 +165,16 @@ def test_without_an_error_the_function_is_marked_and_its_neighbours_are_not():
     found = marked([(text, "a2.overlap")], "a2.overlap", "the sign is reversed")
     assert found == [("function", "def overlap(heat, mask):"), ("function", "    return x")]
     assert marked([("no python (", "a2.overlap")], "a2.overlap", "why") == []
+
+
+def test_code_without_end_is_cut_and_lines_are_counted_as_python_does():
+    text = "x = '\x0c \u2028'\ndef overlap(heat, mask):\n    return 1 / 0\n" + "#\n" * 5000
+    asked = ASKED.question("a2.overlap")
+    part = results.PartResult("p", 0.0, 1.0, "ZeroDivisionError: division by zero (line 3 of the answer's cell)")
+    made = results.Result(asked.name, "graded", (part,))
+    (lines,) = excerpts(notebook.Notebook(((text, asked.name),)), ASKED, made)
+    assert [line.text for line in lines if line.lost] == ["    return 1 / 0"]
+    assert len(lines) == 2001 and lines[-1].text.endswith("more lines]")
 
 
 # --- the desk -----------------------------------------------------------------------------------------------
@@ -313,6 +334,12 @@ def test_nobody_else_gets_in(server, desk, attack):
 )
 def test_there_is_nothing_at_other_addresses(server, path):
     assert ask(server, path)[0] == 404
+
+
+def test_a_notebook_that_cannot_be_shown_keeps_no_answer_from_being_read(server, desk, monkeypatch):
+    monkeypatch.setattr(collect.Submission, "shown", lambda self: 1 / 0)
+    status, _, body = ask(server, LOGIT.name)
+    assert status == 200 and b"Because of reason 3" in body
 
 
 def test_it_listens_on_this_machine_alone(server):

@@ -11,6 +11,7 @@ module          one idea
 ``gradebook``   the instructor's tables
 ``platforms``   files that learning platforms import
 ``words``       a student's words as HTML that can do no harm
+``formulas``    a formula as an image of our own making
 ``excerpts``    a student's code, with the lines marked that cost points
 ``pages``       pages of HTML
 ``serve``       marking in the browser, on this machine alone

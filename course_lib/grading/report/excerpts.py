@@ -13,6 +13,8 @@ from course_lib.grading.results import Result
 RAISED = re.compile(r"line (\d+) of the answer's cell(?: (\d+))?")  # as `define.said` writes it
 SYNTAX = re.compile(r"\(answer(?: (\d+))?, line (\d+)\)")  # as Python writes it
 
+LINES = 2000  # of a cell that are shown
+
 
 @dataclass(frozen=True)
 class Line:
@@ -74,4 +76,6 @@ def _body(text: str, function: str) -> range:
 def _lines(text: str, here: set[int], function: Sequence[int]) -> list[Line]:
     """A cell's lines with their marks."""
     marks = {**dict.fromkeys(function, "function"), **dict.fromkeys(here, "here")}
-    return [Line(i, line, marks.get(i, "")) for i, line in enumerate(text.splitlines(), start=1)]
+    lines = re.split(r"\r\n|\r|\n", text)  # as Python counts them
+    made = [Line(i, line, marks.get(i, "")) for i, line in enumerate(lines[:LINES], start=1)]
+    return made if len(lines) <= LINES else [*made, Line(LINES + 1, f"... [{len(lines) - LINES} more lines]")]

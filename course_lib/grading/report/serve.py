@@ -114,7 +114,7 @@ class Desk:
         self.run, self.found, self.results, self.people, self.stub = run, found, results, people, stub
         self.nonce = secrets.token_urlsafe(16)
         self.said = ""
-        self.shown = lru_cache(maxsize=2 * PAGE)(self._shown)
+        self.shown = lru_cache(maxsize=PAGE)(self._shown)
 
     def cards(self) -> dict[str, Card]:
         """Everybody's work with the marks as they are now, by id."""
@@ -134,8 +134,11 @@ class Desk:
         return hashlib.sha256(f"{self.run.seed} {slug}".encode()).hexdigest()[:12]
 
     def _shown(self, id: str) -> Shown:
-        """What a student's notebook shows; the last ones are kept."""
-        return next(one for one in self.found.submissions if self.id(one.slug) == id).shown()
+        """What a notebook shows, of the last few; one that cannot be shown keeps no answer from being read."""
+        try:
+            return next(one for one in self.found.submissions if self.id(one.slug) == id).shown()
+        except Exception:
+            return Shown()
 
     # ------------------------------------------------------------ pages
 

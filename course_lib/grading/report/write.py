@@ -1,5 +1,6 @@
 """All files of a run's report, each written whole or not at all."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,24 +59,30 @@ def report(
     write(run.out / "similar.csv", gradebook.similar_table(clusters))
     write(run.out / "platforms" / "canvas.csv", platforms.canvas(run, made, people))
     write(run.out / "platforms" / "moodle.csv", platforms.moodle(run, made, people))
-    write(run.out / "written.html", pages.written_page(run, made))
+    written_of = "".join(pages.made_of(run, card) for card in made)
+    _page(run.out / "written.html", written_of, lambda: pages.written_page(run, made))
     write(run.out / "index.html", pages.index(run, made, found, clusters))
 
 
 def _student(run: Run, card: Card, file: Path, say: Callable[[str], object]) -> None:
     """Write a student's report, unless the one that is there was made of the same."""
-    made_of = f"<!-- made of {pages.made_of(run, card)} -->\n"
+    try:
+        _page(file, pages.made_of(run, card), lambda: pages.student_page(run, card))
+    except OSError:
+        raise
+    except Exception as error:  # the next run tries again
+        say(f"  no page for {card.submission.student}: {type(error).__name__}")
+        template = pages.PAGES.get_template("student.html")
+        write(file, template.render(**pages.context(run, card), answers={}, figures=()))
+
+
+def _page(file: Path, made_of: str, make: Callable[[], str]) -> None:
+    """Write a page, unless the one that is there was made of the same."""
+    first = f"<!-- made of {hashlib.sha256(made_of.encode()).hexdigest()[:16]} -->\n"
     try:
         with file.open("rb") as stream:
-            if stream.readline().decode("ascii", "replace") == made_of:
+            if stream.readline().decode("ascii", "replace") == first:
                 return
     except OSError:
         pass  # none yet
-    try:
-        page = pages.student_page(run, card)
-    except Exception as error:
-        say(f"  no page for {card.submission.student}: {type(error).__name__}")
-        template = pages.PAGES.get_template("student.html")
-        page = template.render(**pages.context(run, card), answers={}, figures=())
-        made_of = ""  # the next run tries again
-    write(file, made_of + page)
+    write(file, first + make())
