@@ -1,8 +1,8 @@
 """Variants: constants of a question that differ by term or by student, and whether they are equally hard.
 
-A question names the values that a constant may have, `constants={"grey": (0.2, 0.35, 0.65, 0.8)}`; its reference, its
+A question names the values that a constant may have, ``constants={"grey": (0.2, 0.35, 0.65, 0.8)}``; its reference, its
 mistakes, its judge and `also` take the constant beside the inputs, and the solution's notebook writes
-`{{b1.cover.grey}}` where the student reads the value. Which one it is follows from a word, "2027-spring", and, where
+``{{b1.cover.grey}}`` where the student reads the value. Which one it is follows from a word, "2027-spring", and, where
 each student has a variant, from who the student is in the roster; never from what was handed in.
 """
 
@@ -87,7 +87,7 @@ def filled(text: str, assignment: Assignment, variant: str = "") -> str:
     """The text of a cell with the values of its constants.
 
     Args:
-        text: The text, with `{{b1.cover.grey}}` where a value stands.
+        text: The text, with ``{{b1.cover.grey}}`` where a value stands.
         assignment: Whose cell it is.
         variant: What `word` gives.
 
