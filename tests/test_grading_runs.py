@@ -133,7 +133,7 @@ def test_what_the_machine_failed_at_is_tried_again(graded, folder, tmp_path, mon
     def work(slug, key, cells, seed, variant):
         if slug.startswith("bob"):
             return slug, [results.lost(question.question(name), "pending", "no memory for a sandbox") for name in cells]
-        return right(slug, key, cells, seed)
+        return right(slug, key, cells, seed, variant)
 
     monkeypatch.setattr(grade, "work", work)
     assert "run the same command again: no memory for a sandbox" in fails(folder, out, capsys)
