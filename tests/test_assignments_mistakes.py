@@ -6,9 +6,9 @@ from functools import cache
 import pytest
 import torch
 
-from course_lib.grading import compare, grade, plain, question
+from course_lib.grading import compare, judge, plain, question
 
-SEEDS = 40
+SEEDS = 8
 KEYS = question.keys()
 QUESTIONS = [asked.name for key in KEYS for asked in question.assignment(key).questions]
 RAISED = (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError)  # what `compare` expects of a mistake
@@ -46,7 +46,7 @@ def wrong(asked, answer, inputs, expected):
 def drawn(name, seed):
     """Of each call: (part, inputs, expected, what each known mistake returns)."""
     mistakes = question.question(name).mistakes
-    planned = grade.calls.__wrapped__(name, seed)
+    planned = judge.calls.__wrapped__(name, seed)
     return [(part, inputs, right, [call(one.function, inputs) for one in mistakes]) for part, inputs, right in planned]
 
 
@@ -239,7 +239,7 @@ def test_what_people_hand_in_is_named_in_every_part_that_fails(name, how):
     space = {}
     exec(text, space)
     failed = []
-    for _, inputs, right in grade.calls(name, 5):
+    for _, inputs, right in judge.calls(name, 5):
         answer = call(space[asked.function], inputs)
         if wrong(asked, answer, inputs, right):
             failed.append(compare.verdict(asked, answer, inputs, right))
@@ -256,7 +256,7 @@ def test_a_right_answer_that_changes_its_arguments_is_still_compared_with_what_w
         return x.clamp_(0, 1)
 
     asked = question.question("a3.step")
-    for _, inputs, right in grade.calls("a3.step", 5):
+    for _, inputs, right in judge.calls("a3.step", 5):
         before = {key: value.clone() for key, value in inputs.items() if isinstance(value, torch.Tensor)}
         assert compare.verdict(asked, call(step, inputs), inputs, right) is None
         assert all(torch.equal(inputs[key], value) for key, value in before.items())

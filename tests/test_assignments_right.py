@@ -1,6 +1,5 @@
 """More right solutions, so that every question has five or more, each by another way than the reference's."""
 
-
 import pytest
 from test_grading_fairness import SOLUTIONS as OTHERS
 from test_grading_right import NEIGHBOURS, answered

@@ -237,7 +237,7 @@ class Sandbox:
             seconds: Limit of processor time for all calls together.
 
         Returns:
-            Bytes that the student's code may have made; `grade.unpack` reads them strictly.
+            Bytes that the student's code may have made; `frames.unpack` reads them strictly.
 
         Raises:
             Ended: The sandbox is gone, or took too long to answer.
