@@ -179,6 +179,22 @@ def test_nothing_sticks_out_of_a_phone(phone):
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_a_formula_goes_on_in_the_next_line_of_a_phone(self_contained, browser):
+    """No formula is wider than the screen, and none is chopped: what has several lines fills half of one."""
+    page = browser.new_page(viewport={"width": 360, "height": 740}, reduced_motion="reduce")
+    page.goto(self_contained.url.split("#")[0], wait_until="load")
+    page.evaluate("window.MathJax?.startup?.promise")
+    formulas = page.evaluate(
+        """() => [...document.querySelectorAll("div.math mjx-container")].map(e => {
+            const lines = [...e.querySelectorAll("mjx-linebox")].map(line => line.getBoundingClientRect().width);
+            const full = e.scrollWidth <= e.clientWidth + 2;
+            return [full && (lines.length < 2 || Math.max(...lines) > e.clientWidth / 2), e.textContent.slice(0, 60)];
+        })"""
+    )
+    page.close()
+    assert [text for fits, text in formulas if not fits] == []
+
+
 @pytest.mark.parametrize("width", [1280, 1400, 1920])
 def test_what_is_wide_stays_beside_the_contents(page, width):
     page.set_viewport_size({"width": width, "height": 900})
