@@ -34,6 +34,7 @@ from course_lib.reproduce import runs
 __all__ = ["CLASSES", "SIDE", "UNITS", "UNKNOWNS", "Run", "Unknown", "add_parsers", "run", "table"]
 
 SIDE = 224  # of the image, which the network sees whole
+CONTRAST = 0.17  # of an image in Fourier coordinates, as it is shown: small steps leave it pale
 SCENES = 200  # real photographs that the judge is tried on
 #: The lecture's eight and four more, by EfficientNet-Lite0's names; those that convinced us stand first.
 CLASSES = (
@@ -180,7 +181,7 @@ def _classes(given: argparse.Namespace) -> None:
         _real(judge, done, given.out)
     runs.tabulate(given.out / "table.csv", title, table(list(done.values())))
     for unknown in given.unknowns:
-        drawn = [_focused(given.out, unknown, name, net) for name in given.classes]
+        drawn = [_shown(given.out, unknown, name, net) for name in given.classes]
         _sheet(given.out / f"classes-{unknown}.webp", torch.cat(drawn), 4 if len(drawn) > 3 else len(drawn))
 
 
@@ -271,10 +272,18 @@ def table(done: Sequence[Run]) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- pictures
 
 
-def _focused(out: Path, unknown: str, name: str, net: Network) -> Tensor:
-    """The first image of a class as it is shown, out of focus where the class's score does not look."""
+def _shown(out: Path, unknown: str, name: str, net: Network) -> Tensor:
+    """The first image of a class as it is shown: phases out of focus where the class's score does not look."""
     x = data.read(out / _file(unknown, name, 0), None)
-    return recipes.in_focus(net, "", net.index(name), x, transform=VIEWS) if unknown == "phase" else x
+    if unknown == "phase":
+        return recipes.in_focus(net, "", net.index(name), x, transform=VIEWS)
+    return _contrasted(x) if unknown == "Fourier" else x
+
+
+def _contrasted(x: Tensor) -> Tensor:
+    """One image with the contrast of a photograph: its colours deviate by CONTRAST from their mean."""
+    mean = x.mean((2, 3), keepdim=True)
+    return ((mean + 0.5) / 2 + CONTRAST * (x - mean) / (x - mean).std()).clamp(0, 1)
 
 
 def _units(name: str, given: argparse.Namespace) -> Tensor:
