@@ -47,7 +47,7 @@ CARDS = [
     Card("03_feature_space", tiles=(5, 6, 7, 15, 16, 17), columns=3),
     Card("04_activations", tiles=(0, 1, 2, 3, 4, 5), columns=3),
     Card("05_which_pixels_matter", figure=2, tiles=(0, 4, 8, 3, 6, 11), columns=3),
-    Card("06_gradient_ascent", tiles=(1, 2), file="ascent.webp"),
+    Card("06_gradient_ascent", tiles=(0, 1), file="ascent.webp"),
     Card("07_adversarial", tiles=(0, 1)),
     Card("08_deepdream", figure=1, tiles=(2,), columns=1),
     Card("09_inversion", figure=5, tiles=(0, 1, 2, 3, 4, 5), columns=3),
