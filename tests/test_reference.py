@@ -117,6 +117,8 @@ def parameters(thing):
         options = [set(one.__annotations__) for _, _, one in PUBLIC if is_typeddict(one)]
         mine = set(thing.__annotations__)
         return mine - set().union(*(inherited for inherited in options if inherited < mine))
+    if getattr(thing, "_is_protocol", False):
+        return set()  # nobody makes one
     if isinstance(thing, type):
         (maker, *_) = [base for base in thing.__mro__ if {"__init__", "__new__"} & set(vars(base))]
         if not maker.__module__.startswith("course_lib."):
