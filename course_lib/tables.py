@@ -39,8 +39,8 @@ class Table:
         ".results caption{caption-side:top;text-align:left;color:inherit}"
         ".results :is(th,td){text-align:right;vertical-align:top;padding:.25em .6em}"
         ".results :is(.words,[colspan]){text-align:left}.results small{white-space:nowrap}"
-        "@media(max-width:576px){.results{font-size:.85em}.results :is(th,td){padding:.25em .35em}"
-        ".results small{display:block}}"
+        "@media(max-width:576px){.results{font-size:.85em}.results :is(th,td){padding:.25em .17em}"
+        ".results small{display:block;white-space:normal}}"
     )
 
     def __init__(self, head: Sequence[Any], rows: Iterable[Sequence[Any]], *, caption: str = ""):

@@ -179,6 +179,11 @@ def test_nothing_sticks_out_of_a_phone(phone):
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_a_table_of_results_fits_a_phone(phone):
+    wide = "[...document.querySelectorAll('table.results')].filter(e => e.offsetWidth > e.parentElement.clientWidth)"
+    assert phone.evaluate(f"{wide}.map(e => e.innerText.slice(0, 60))") == []
+
+
 def test_a_formula_goes_on_in_the_next_line_of_a_phone(self_contained, browser):
     """No formula is wider than the screen, and none is chopped: what has several lines fills half of one."""
     page = browser.new_page(viewport={"width": 360, "height": 740}, reduced_motion="reduce")

@@ -525,11 +525,6 @@ def over_the_norm_of_a(a: Tensor, a0: Tensor) -> Tensor:
     return (a.flatten(1) * noticed).sum(1) / a.flatten(1).square().sum(1)
 
 
-def only_maps(a: Tensor, a0: Tensor) -> Tensor:
-    noticed = a0.clamp(min=0)
-    return (a * noticed).sum((1, 2, 3)) / noticed.square().sum((1, 2, 3))
-
-
 RESEMBLANCE = Question(
     name="a4.resemblance",
     function="resemblance",
@@ -542,7 +537,6 @@ RESEMBLANCE = Question(
     mistakes=(
         Mistake("negative values of the code a0 are kept", not_rectified, 4),
         Mistake("the changing code is rectified, too", both_rectified, 4),
-        Mistake("sum((1, 2, 3)) wants a layer with spatial positions; one without has codes (n, c)", only_maps, 7),
         Mistake("it is a cosine: no image can have three times as much of it", cosine),
         Mistake("the norm is not squared, so that it is not 1 for a = a0", once_the_norm),
         Mistake("it is divided by the norm of the changing code", over_the_norm_of_a),
