@@ -346,7 +346,11 @@ def test_a_dream_is_as_large_as_its_photograph(tmp_path, monkeypatch):
 
     monkeypatch.setattr(recipes, "deepdream", negative)
     main(["dream", "--layer", "relu3_1", "--octaves", "2", "--out", str(tmp_path)])
-    assert asked == [("vgg19_features", "relu3_1", {"octaves": 2, "steps": 15})]
+    main(["dream", "--network", "efficientnet_lite0", "--layer", "block9", "--out", str(tmp_path)])
+    assert asked == [
+        ("vgg19_features", "relu3_1", {"octaves": 2, "steps": 15}),
+        ("efficientnet_lite0", "block9", {"octaves": 6, "steps": 15}),
+    ]
     with Image.open(tmp_path / "coffee-relu3_1.jpg") as image:
         assert image.size == (600, 400)
         mean = torch.tensor(image.resize((1, 1)).getpixel((0, 0))) / 255

@@ -5,6 +5,7 @@ from typing import Any
 
 from course_lib import data, models, plotting, recipes
 
+NETWORKS = ("vgg19_features", "efficientnet_lite0")
 PHOTOGRAPHS = ("astronaut", "chelsea", "china", "coffee", "flower", "rocket")
 
 
@@ -14,7 +15,7 @@ def dream(given: argparse.Namespace) -> None:
     Args:
         given: The command's arguments.
     """
-    net, x = models.load("vgg19_features"), data.photograph(given.photograph, None)
+    net, x = models.load(given.network), data.photograph(given.photograph, None)
     found = recipes.deepdream(net, x, given.layer, octaves=given.octaves, steps=given.steps)
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / f"{given.photograph}-{given.layer}.jpg"
@@ -28,7 +29,8 @@ def add_parsers(tables: Any) -> None:
     Args:
         tables: What argparse's `add_subparsers` gave.
     """
-    one = tables.add_parser("dream", help="DeepDream of a whole photograph by VGG-19, at its own size")
+    one = tables.add_parser("dream", help="DeepDream of a whole photograph, at its own size")
+    one.add_argument("--network", choices=NETWORKS, default=NETWORKS[0])
     one.add_argument("--photograph", choices=PHOTOGRAPHS, default="coffee")
     one.add_argument("--layer", default="relu4_4")
     one.add_argument("--octaves", type=int, default=6, help="number of copies")
