@@ -393,29 +393,6 @@ def test_fourier_starts_from_lucids_noise_and_decays_by_one():
     assert torch.equal(images.Fourier(8, 8)(), images.Fourier(8, 8, decay=1.0, seed=0)())
 
 
-# ---------------------------------------------------------------- windows
-
-
-def test_a_window_lies_inside_and_has_its_size(generator):
-    x = torch.linspace(0, 1, 40)[None, None, :, None].expand(2, 3, 40, 60)  # a row's value says where it is
-    window = images.crop(0.5, 0.5, 20)
-    tops = set()
-    for _ in range(30):
-        seen = window(x, generator)
-        assert seen.shape == (2, 3, 20, 20)
-        top = round(float(seen[0, 0, 0, 0]) * 39)
-        assert torch.allclose(seen[0, :, :, 0], x[0, :, top : top + 20, 0], atol=1e-6)
-        tops.add(top)
-    assert min(tops) < 5 and max(tops) > 15
-    assert torch.allclose(images.crop(1, 1, 40)(x[..., :40], generator), x[..., :40], atol=1e-6)
-
-
-@pytest.mark.parametrize("low, high, size", [(0, 1, 8), (0.5, 0.4, 8), (0.5, 1.1, 8), (0.5, 1, 0)])
-def test_impossible_windows_are_refused(low, high, size):
-    with pytest.raises(ValueError, match="crop's"):
-        images.crop(low, high, size)
-
-
 # ---------------------------------------------------------------- Phase, against numpy's Fourier transforms
 
 

@@ -5,7 +5,7 @@ A transform takes an image and a torch.Generator and gives an image of the same 
 """
 
 from course_lib.images.priors import Prior, blur, bounded_range, clip_small_contribution, clip_small_norm
-from course_lib.images.transforms import Transform, compose, crop, jitter, rotate, scale
+from course_lib.images.transforms import Transform, compose, jitter, rotate, scale
 from course_lib.images.unknowns import (
     Centred,
     Fourier,
@@ -34,7 +34,6 @@ __all__ = [
     "clip_small_contribution",
     "clip_small_norm",
     "compose",
-    "crop",
     "grey",
     "jitter",
     "magnitudes",

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.images.unknowns import resize
 from course_lib.inputs import count, number
 
 
@@ -120,42 +119,6 @@ def rotate(degrees: float) -> Transform:
         return _warp(x, [[cos, -sin * aspect], [sin / aspect, cos]])
 
     return Transform(f"rotate({degrees:g})", function)
-
-
-def crop(low: float, high: float, size: int) -> Transform:
-    """A random square window, resized: the network sees a part of the image, or from nearby.
-
-    The smaller `size` is, the larger the objects in the image become, for the network wants them at its own scale.
-
-    Args:
-        low: The smallest side of the window, as a share of the image's shorter side, above 0.
-        high: The largest, from `low` to 1. The share is uniform between them, and so is the window's position.
-        size: Side in pixels of what the network sees, at least 1.
-
-    Returns:
-        A transform for `minimize`; unlike the others it gives images of its own size, (n, c, size, size).
-
-    Raises:
-        TypeError: Not numbers, or a size that is not whole.
-        ValueError: Out of range.
-
-    Source: Fel 2023. Deviation: any position alike; his are near the centre.
-
-    Example:
-        >>> crop(0.5, 1.0, 16)(torch.zeros(2, 3, 24, 32), torch.Generator().manual_seed(0)).shape
-        torch.Size([2, 3, 16, 16])
-    """
-    low = number(low, "crop's low", 0, 1, low_is_in=False)
-    high, size = number(high, "crop's high", low, 1), count(size, "crop's size")
-
-    def function(x: Tensor, generator: torch.Generator) -> Tensor:
-        share, down, right = torch.rand(3, generator=generator).tolist()
-        height, width = x.shape[2:]
-        side = max(1, round((low + (high - low) * share) * min(height, width)))
-        top, left = round(down * (height - side)), round(right * (width - side))
-        return resize(x[..., top : top + side, left : left + side], (size, size))
-
-    return Transform(f"crop({low:g}, {high:g}, {size})", function)
 
 
 def _warp(x: Tensor, matrix: list[list[float]]) -> Tensor:
