@@ -462,3 +462,44 @@ def test_cells_and_examples_are_skipped_and_counted_without_the_package(tmp_path
 
 def test_the_package_has_one_name():
     assert repository.STAMPS == cutouts.PACKAGE
+
+
+# --- materials ------------------------------------------------------------------------------------------------
+
+WITHOUT_STAMPS = ("brick", "gravel", "grass", "galaxies", "tissue")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in WITHOUT_STAMPS else needs_stamps) for n in cutouts.MATERIALS]
+)
+def test_a_material_is_two_pieces_of_one_photograph(name):
+    pieces = cutouts.material(name, 96)
+    assert pieces.shape == (2, 3, 96, 96) and pieces.dtype == torch.float32
+    assert 0 <= float(pieces.min()) and float(pieces.max()) <= 1
+    assert not torch.equal(pieces[0], pieces[1])
+    means = pieces.mean((2, 3))
+    assert float((means[0] - means[1]).abs().max()) < 0.15  # one photograph, one light
+    assert float((pieces.amax(1) - pieces.amin(1)).max()) > 0.1  # in colour
+
+
+def test_the_pieces_of_a_material_do_not_overlap():
+    from course_lib.cutouts.materials import _PIECES
+
+    for name, (_, (a, b)) in _PIECES.items():
+        across, down = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        assert min(across, down) <= 0, name
+        assert a[2] - a[0] == a[3] - a[1] == b[2] - b[0] == b[3] - b[1], name
+
+
+def test_a_material_that_is_not_there_is_named(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'brick'"):
+        cutouts.material("bricks")
+    with pytest.raises(ValueError, match="size"):
+        cutouts.material("brick", 0)
+    monkeypatch.setenv("TUXPAINT_STAMPS", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="apt-get install"):
+        cutouts.material("leaves")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("TUXPAINT_STAMPS", str(tmp_path / "empty"))
+    with pytest.raises(FileNotFoundError, match="holm_oak.png"):
+        cutouts.material("leaves")

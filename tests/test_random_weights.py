@@ -1,20 +1,27 @@
 import csv
 import math
 from collections import OrderedDict
+from functools import partial
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from course_lib import measure, models, world
 from course_lib.energy import squared_norm
+from course_lib.measure import auc, shuffled_pixels, spectrum_distance
 from course_lib.preimage import Preimage
 from course_lib.recipes import greedy
-from course_lib.reproduce import random_textures, random_weights
+from course_lib.reproduce import grids, random_styles, random_textures, random_weights
 from course_lib.reproduce.__main__ import main
 from course_lib.reproduce.random_weights import FREE, NATURAL, SLOW, Question, Run
 from course_lib.taps import Taps
+from project import needs
+
+needs_stamps = pytest.mark.skipif(not needs.CUTOUTS.present(), reason=needs.CUTOUTS.lacking)
 
 
 @pytest.fixture
@@ -208,28 +215,75 @@ def test_a_row_is_a_mean_over_images_of_means_over_seeds():
     assert untrained["difference"] == pytest.approx(-3.5 / unit)
 
 
-def test_textures_are_two_crops_of_one_material():
-    for name, (exemplar, more) in random_textures.textures(64).items():
-        assert exemplar.shape == more.shape == (1, 3, 64, 64), name
-        assert 0 <= float(exemplar.min()) and float(exemplar.max()) <= 1
-        assert not torch.equal(exemplar, more)
-        grey = float((exemplar[:, 0] - exemplar[:, 2]).abs().max()) == 0
-        assert grey == (name in ("brick", "grass", "gravel"))
+def test_the_interval_of_a_difference_covers_draws_and_things():
+    """Nothing varies: a point. Only draws vary: wider than the interval over things alone, which is a point."""
+    a = torch.full((6, 3), 0.9, dtype=torch.float64)
+    assert random_textures.resampled(a, a - 0.2) == pytest.approx((0.2, 0.2, 0.2))
+    draws = torch.tensor([[0.8, 0.9, 1.0]], dtype=torch.float64).expand(6, 3)
+    mean, low, high = random_textures.resampled(draws, a)
+    assert mean == pytest.approx(0) and low < -0.02 and high > 0.02
 
 
-def test_styles_are_compared_at_equal_content():
-    """Two straight curves, style = 2 - content and 1 - content / 2, share contents from 0.4 to 0.8."""
-    points = {"trained SqueezeNet": [(0.2, 1.8), (0.8, 1.2)], "untrained SqueezeNet": [(0.4, 0.8), (1.0, 0.5)]}
+def test_the_bootstrap_covers_as_often_as_it_says():
+    """Normal things and draws of known variance: the interval holds 0 in about 95 of 100 trials."""
+    generator = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(200):
+        things = torch.randn(40, 1, generator=generator, dtype=torch.float64)
+        a, b = (things + torch.randn(40, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+        _, low, high = random_textures.resampled(a, b, samples=400)
+        held += low <= 0 <= high
+    assert held >= 184  # the binomial's 1 % quantile; two levels of resampling make it wider, not narrower
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.04, 0.03, "equivalent"),
+        (0.01, 0.04, "equivalent"),
+        (0.01, 0.2, "worse"),
+        (-0.2, -0.01, "better"),
+        (-0.2, 0.1, "cannot tell"),
+    ],
+)
+def test_not_significant_is_not_equivalent(low, high, said):
+    assert random_textures.verdict(low, high) == said
+
+
+def painted(arm, pair, content, apart, seed=0, weight=1.0):
+    return random_styles.Run(arm, pair, seed, weight, apart, content, 1.0)
+
+
+def area(d):
+    return NormalDist().cdf(d / 2**0.5)
+
+
+def test_styles_are_compared_at_equal_content(monkeypatch):
+    """Two straight curves, d' = 3 - content and 2 - content, share contents from 0.4 to 0.8; one pair shares none."""
+    arms = {f"{kind} net": random_styles.Arm(None, 1, "", ()) for kind in ("trained", "untrained")}
+    monkeypatch.setattr(random_styles, "ARMS", arms)
+    monkeypatch.setattr(random_styles, "NETWORKS", ("net",))
+    ends = {"trained net": (0.2, 0.8), "untrained net": (0.4, 1.0)}
     done = [
-        random_textures.Run(arm, subject, 0, float(i), times * patches, 0.0, content, 1.0)
-        for arm, of in points.items()
-        for subject, times in (("a", 1.0), ("b", 1.1 if arm.startswith("un") else 1.0), ("c", 1.0))
-        for i, (content, patches) in enumerate(of)
+        painted(arm, pair, content, area((3 if arm == "trained net" else 2) - content + shift), weight=content)
+        for arm, contents in ends.items()
+        for pair, shift in (("a", 0.0), ("b", 0.1 if arm == "trained net" else 0.0), ("c", 0.0))
+        for content in contents
     ]
-    *rows, ratio = random_textures.style_table(done)
-    assert [row["content"] for row in rows] == pytest.approx([0.6] * 3)
-    assert (rows[0]["trained"], rows[0]["untrained"]) == pytest.approx((1.4, 0.7))
-    assert ratio["ratio"] == pytest.approx(0.5 * 1.1 ** (1 / 3))
+    done += [painted("trained net", "far", c, 0.9, weight=c) for c in (0.1, 0.2)]
+    done += [painted("untrained net", "far", c, 0.9, weight=c) for c in (0.5, 0.6)]
+    (row,) = random_styles.table(done)
+    assert row["n"] == 3
+    assert row["difference"] == pytest.approx(-1 - 0.1 / 3, abs=1e-4)
+    assert row["verdict"] == "better"
+
+
+def test_sensitivity_is_the_distance_of_two_normal_classes():
+    for d in (0.0, 0.7, 2.5):
+        a, b = (torch.randn(4000, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in (0, 1))
+        found = float(auc(torch.cat([a + d, b])[:, None], torch.arange(8000) < 4000)[0])
+        assert random_styles.sensitivity(found) == pytest.approx(d, abs=0.06)
+    assert random_styles.sensitivity(1.0) == random_styles.sensitivity(0.99995) < 6
 
 
 # --- the commands ---------------------------------------------------------------------------------------------
@@ -283,22 +337,82 @@ def test_the_ways_are_three_descents_and_the_regulariser_smooths(images):
     assert rough[NATURAL] < 0.9 * rough[SLOW]
 
 
-def test_the_texture_command_makes_its_scale_and_its_table(tmp_path, monkeypatch):
-    def quick(net, exemplar, layers, *, steps, seed):
-        return Preimage(exemplar.flip(3) * (0.9 if "random" in net.name else 0.8), {})
+@needs_stamps
+def test_the_texture_command_judges_and_goes_on(tmp_path, monkeypatch, capsys):
+    made = []
 
-    monkeypatch.setattr(random_textures.recipes, "synthesize_texture", quick)
-    arms = {name: arm for name, arm in random_textures.ARMS.items() if "CourseNet" in name}
+    def quick(seed, keep):
+        return lambda exemplar: made.append(seed) or torch.lerp(exemplar.mean((2, 3), True), exemplar, keep)
+
+    arms = {
+        "trained VGG-19": random_textures.Arm(partial(quick, keep=1.0), 1),
+        "untrained VGG-19": random_textures.Arm(partial(quick, keep=0.3), 2),
+    }
     monkeypatch.setattr(random_textures, "ARMS", arms)
-    two = dict(list(random_textures.textures(64).items())[2:4])
-    monkeypatch.setattr(random_textures, "textures", lambda size: two)
-    main(["random-textures", "--out", str(tmp_path)])
+    main(["random-textures", "--out", str(tmp_path), "--size", "96"])
+    assert sorted(made) == 18 * [0] + 9 * [1]
     table = {row["arm"]: row for row in rows(tmp_path / "table.csv")}
-    assert list(table) == ["noise", "more of it", *arms]
-    assert float(table["noise"]["patches"]) == 1
-    assert float(table["untrained CourseNet"]["patches difference"]) < 0  # less far from the exemplar
-    assert table["trained CourseNet"]["patches difference"] == ""
-    assert len(list(tmp_path.glob("*.png"))) == 2 * (2 + 4)
+    assert list(table) == [*random_textures.COPIES, *arms]
+    real, kept, faded = (table[name] for name in (random_textures.REAL, *arms))
+    assert float(real["apart"]) == pytest.approx(float(kept["apart"]), abs=1e-3)
+    assert float(faded["difference"]) > 0.1 and faded["verdict"] == "worse" and kept["verdict"] == ""
+    judges = rows(tmp_path / "judges.csv")
+    assert [row["n"] for row in judges] == 5 * ["9"] and float(judges[-1]["apart"]) == 1  # shuffled pixels
+    assert sum(float(row["apart"]) for row in judges) > sum(float(row["patches"]) for row in judges)
+    assert (tmp_path / "textures.webp").stat().st_size > 1000
+    made.clear()
+    (tmp_path / "runs.csv").write_text("\n".join((tmp_path / "runs.csv").read_text().splitlines()[:-1]) + "\n")
+    main(["random-textures", "--out", str(tmp_path), "--size", "96"])
+    assert made == [1]
+
+
+@needs_stamps
+def test_the_style_command_tries_its_judge_on_blends(tmp_path, monkeypatch, capsys):
+    def blend(net, x, style, content, layers, *, weight, coarsest, steps):
+        return Preimage(torch.lerp(x, style, weight / (1 + weight) * (1.0 if "random" not in net.name else 0.7)), {})
+
+    monkeypatch.setattr(random_styles.recipes, "transfer_style", blend)
+    arms = {name: arm for name, arm in random_styles.ARMS.items() if "CourseNet" in name}
+    monkeypatch.setattr(random_styles, "ARMS", arms)
+    monkeypatch.setattr(random_styles, "NETWORKS", ("CourseNet",))
+    main(["random-styles", "--out", str(tmp_path), "--size", "96"])
+    judge = rows(tmp_path / "judge.csv")
+    assert len(judge) == 6 and all(float(row["0"]) > float(row["1"]) for row in judge)
+    (row,) = rows(tmp_path / "table.csv")
+    assert 2 <= int(row["n"]) <= 6
+
+
+def test_a_sliced_loss_makes_a_texture():
+    """From the exemplar's own pixels in random order towards its spectrum, by a network of one convolution."""
+    make = random_textures._sliced(lambda seed: models.RandomFilters((3, 5), 8, seed), ("3", "5"), 0)
+    x = world.draw(1, seed=2, size=32).images
+    found, noise = make(x), shuffled_pixels(x)
+    assert spectrum_distance(found, x) < 0.7 * spectrum_distance(noise, x)
+
+
+def test_grids_are_made_once(tmp_path, monkeypatch):
+    made = []
+
+    def invert(features, x, *, smoothness, stages):
+        made.append(smoothness)
+        return Preimage(x.flip(3), {})
+
+    def paint(net, x, style, content, layers, **options):
+        made.append(options["weight"])
+        return Preimage(x.flip(2), {})
+
+    monkeypatch.setattr(grids.recipes, "invert", invert)
+    monkeypatch.setattr(grids.recipes, "transfer_style", paint)
+    for command, file, calls, shape in (
+        ("inversion-grid", "inversions.webp", 10, (6, 2)),
+        ("style-grid", "styles.webp", 6, (3, 2)),
+    ):
+        for expected in (calls, 0):
+            made.clear()
+            main([command, "--out", str(tmp_path / command), "--size", "48"])
+            assert len(made) == expected
+        with Image.open(tmp_path / command / file) as sheet:
+            assert sheet.width / sheet.height == pytest.approx(shape[0] / shape[1], rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +420,8 @@ def test_the_texture_command_makes_its_scale_and_its_table(tmp_path, monkeypatch
     [
         (["random-weights", "--questions", "trainings"], "no question 'trainings' (did you mean 'training'?)"),
         (["random-weights", "--count", "1"], "count must be at least 2"),
-        (["random-textures", "--size", "8"], "size must be at least 64, got 8"),
+        (["random-textures", "--size", "8"], "size must be at least 96, got 8"),
+        (["random-styles", "--size", "8"], "size must be at least 96, got 8"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, tmp_path, capsys):

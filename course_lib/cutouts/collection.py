@@ -231,6 +231,20 @@ def _check_folder(root: Path, wanted: list[str]) -> None:
         )
 
 
+def stamp(file: str) -> Image.Image:
+    """One stamp as RGBA.
+
+    Args:
+        file: Its path below the folder of the stamps.
+
+    Raises:
+        FileNotFoundError: The stamps, or this one, are not on this machine.
+        ValueError: It cannot be read.
+    """
+    _check_folder(_root(), [file])
+    return read(_root() / file)
+
+
 def _with_parents(groups: Sequence[str]) -> list[str]:
     """The groups and what they stand in, sorted: animals, animals/birds, ..."""
     parts = [group.split("/") for group in groups]

@@ -50,8 +50,17 @@ def _photograph(name: str, box: tuple[int, int, int, int]) -> Image.Image:
     return Image.fromarray((255 * pixels).round().astype(np.uint8)).crop(box)
 
 
-def _coloured(grey: np.ndarray, dark: _Colour, light: _Colour) -> Image.Image:
-    """A grey photograph between two colours; its darkest and lightest hundredth take these."""
+def coloured(grey: np.ndarray, dark: _Colour, light: _Colour) -> Image.Image:
+    """A grey photograph between two colours; its darkest and lightest hundredth take these.
+
+    Args:
+        grey: (h, w), any scale.
+        dark: Red, green and blue from 0 to 255.
+        light: The same.
+
+    Returns:
+        RGB.
+    """
     low, high = np.quantile(grey, [0.01, 0.99])
     scaled = ((grey - low) / (high - low)).clip(0, 1) * 255
     return ImageOps.colorize(Image.fromarray(scaled.astype(np.uint8)), dark, light)
@@ -116,7 +125,7 @@ def _wood() -> Image.Image:
 
 def _brick() -> Image.Image:
     """The bricks run to a point as they are; they only have to lie down."""
-    bricks = _coloured(skimage.data.brick(), (96, 60, 50), (190, 172, 154))
+    bricks = coloured(skimage.data.brick(), (96, 60, 50), (190, 172, 154))
     return bricks.crop((0, 60, 512, 512)).resize((SIDE, SIDE - HORIZON), Image.Resampling.LANCZOS)
 
 
@@ -135,14 +144,14 @@ def _muted(image: Image.Image, colour: float) -> Image.Image:
 _PARTS: dict[
     str, tuple[Callable[[], Image.Image], Callable[[], Image.Image], float]
 ] = {  # name -> (the floor, what is behind it, the radius of its blur)
-    "meadow": (lambda: _laid_down(_coloured(skimage.data.grass(), (33, 48, 15), (148, 168, 84)), 1.3), _trees, 13.0),
-    "garden": (lambda: _laid_down(_coloured(skimage.data.grass(), (26, 46, 22), (122, 152, 88)), 0.9, 5), _leaves, 9.0),
+    "meadow": (lambda: _laid_down(coloured(skimage.data.grass(), (33, 48, 15), (148, 168, 84)), 1.3), _trees, 13.0),
+    "garden": (lambda: _laid_down(coloured(skimage.data.grass(), (26, 46, 22), (122, 152, 88)), 0.9, 5), _leaves, 9.0),
     "shore": (
-        lambda: _laid_down(_coloured(skimage.data.gravel(), (92, 77, 61), (219, 201, 171))),
+        lambda: _laid_down(coloured(skimage.data.gravel(), (92, 77, 61), (219, 201, 171))),
         lambda: _photograph("china", (345, 120, 545, 262)),
         5.0,
     ),
-    "path": (lambda: _laid_down(_coloured(skimage.data.gravel(), (61, 62, 66), (189, 188, 184)), 1.0, 6), _trees, 13.0),
+    "path": (lambda: _laid_down(coloured(skimage.data.gravel(), (61, 62, 66), (189, 188, 184)), 1.0, 6), _trees, 13.0),
     "pavement": (_brick, lambda: _photograph("china", (345, 0, 545, 262)), 7.0),
     "table": (lambda: _laid_down(_wood(), 1.0, 4), _leaves, 10.0),
 }

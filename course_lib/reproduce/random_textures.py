@@ -1,299 +1,357 @@
-"""Textures and styles without training: the other two claims of He, Wang and Hopcroft 2016."""
+"""Textures without training: the second claim of He, Wang and Hopcroft 2016, and whoever else makes textures."""
 
 import argparse
-import math
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
-from course_lib import data, models, plotting, recipes
+from course_lib import cutouts, data, models, plotting, recipes
+from course_lib.energy import sliced_distance
 from course_lib.errors import require
-from course_lib.images import resize
-from course_lib.measure import content_lost, interval, paired, patch_distance, shuffled_pixels, spectrum_distance
+from course_lib.images import Unbounded, resize
+from course_lib.measure import interval, patch_distance, shuffled_pixels, told_apart
 from course_lib.models import Network
+from course_lib.preimage import minimize
 from course_lib.progress import bar
 from course_lib.reproduce import runs
-from course_lib.world import shapes
+from course_lib.taps import Taps
+from course_lib.texture import efros_leung, scattered, wei_levoy
 
-STEPS = 5  # of up to 20 iterations of L-BFGS, for each copy of a texture
+STEPS = 3  # of up to 20 iterations of L-BFGS, for each copy of a texture
+MARGIN = 0.05  # of the area under the ROC curve: differences below it count as none
 SQUEEZENET = ("features.1", "features.2", "features.4", "features.6")
 COURSENET = ("relu1", "pool1", "relu2", "relu3")
-VGG = ("features.1", "features.4", "features.9")  # relu1_1 and two poolings
-CONTENT = "features.5"
-CONTENTS, STYLES = ("chelsea", "astronaut", "coffee"), ("grass", "drawn bricks", "drawn leaves")
-WEIGHTS = (0.003, 0.03, 0.1, 0.3, 1.0, 3.0, 30.0)  # of the style
+VGG = ("relu1_1", "pool1", "pool2", "pool3", "pool4")  # Gatys 2015
+JUDGE = ("block3", "block5")  # layers of EfficientNet-Lite0, which no arm optimises
+SHOWN = ("trained VGG-19", "untrained VGG-19"), ("brick", "gravel", "plumage", "tissue", "galaxies")  # arms, materials
+Make = Callable[[Tensor], Tensor]  # exemplar -> texture
 
 
 class Arm(NamedTuple):
-    """Networks of one architecture, all trained or all untrained.
+    """A way to make a texture.
 
     Attributes:
-        load: Gives the network of a seed.
-        seeds: How many seeds: 0, 1, ..., each of a network and of its textures.
-        layers: Names of the layers whose statistics are matched.
+        make: Gives the way of a seed: the seed of random weights, and of the initial noise.
+        seeds: How many seeds: 0, 1, ...
     """
 
-    load: Callable[[int], Network]
+    make: Callable[[int], Make]
     seeds: int
-    layers: tuple[str, ...]
-
-
-def _random(name: str, seed: int) -> Network:
-    return models.load(name, weights="random", seed=seed)
-
-
-ARMS = {
-    "trained SqueezeNet": Arm(lambda seed: models.load("squeezenet1_0"), 2, SQUEEZENET),
-    "untrained SqueezeNet": Arm(partial(_random, "squeezenet1_0"), 2, SQUEEZENET),
-    "trained CourseNet": Arm(lambda seed: models.load("coursenet", seed=seed), 2, COURSENET),
-    "untrained CourseNet": Arm(partial(_random, "coursenet"), 2, COURSENET),
-    "untrained VGG-19": Arm(partial(_random, "vgg19"), 1, VGG),
-}
-AGAINST = {  # whom an arm is compared with
-    "untrained SqueezeNet": "trained SqueezeNet",
-    "untrained CourseNet": "trained CourseNet",
-    "untrained VGG-19": "trained SqueezeNet",
-}
 
 
 class Run(NamedTuple):
-    """One texture or style.
+    """One texture.
 
     Attributes:
-        arm: Name of the networks, a key of `ARMS`; or "noise" or "more of it", the two ends of the scale.
-        subject: Name of the material, or of the content and the style.
-        seed: Seed of the network, and of a texture.
-        weight: Weight of the style; 0 for a texture.
-        patches: `measure.patch_distance` to the exemplar.
-        spectrum: `measure.spectrum_distance` to the exemplar.
-        content: `measure.content_lost`; 0 for a texture.
+        arm: A key of `ARMS`, or of `COPIES`, which are no syntheses.
+        material: Name of the material.
+        seed: Seed of the arm.
+        apart: `told_apart` from the unseen piece, by the `JUDGE`: 1/2 or less where nothing tells, 1 where all does.
+        patches: `measure.patch_distance` to the unseen piece.
         seconds: How long the synthesis took.
     """
 
     arm: str
-    subject: str
+    material: str
     seed: int
-    weight: float
+    apart: float
     patches: float
-    spectrum: float
-    content: float
     seconds: float
 
     @property
-    def key(self) -> tuple[str, str, int, float]:
-        """What tells this run from the others: arm, subject, seed and weight."""
-        return self.arm, self.subject, self.seed, self.weight
+    def key(self) -> tuple[str, str, int]:
+        """What tells this run from the others: arm, material and seed."""
+        return self.arm, self.material, self.seed
 
 
-# ---------------------------------------------------------------- materials
+# ---------------------------------------------------------------- arms
 
 
-def textures(size: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Materials, each as two crops that do not overlap: the exemplar and more of the same.
-
-    Photographs of brick, grass and gravel (grey, from scikit-image), and five that the drawn world has.
+def vgg(weights: str, seed: int) -> Network:
+    """The convolutions of VGG-19 with average pooling (Gatys 2015).
 
     Args:
-        size: Side of a crop in pixels.
-
-    Returns:
-        {name: (exemplar, more)}, (1, 3, size, size) each.
+        weights: "pretrained" or "random".
+        seed: Of random weights.
     """
-    import skimage.data
-
-    found = {}
-    for name in ("brick", "grass", "gravel"):
-        grey = torch.from_numpy(getattr(skimage.data, name)()).float()[None, None] / 255
-        found[name] = resize(grey, (2 * size, 2 * size)).expand(-1, 3, -1, -1).clamp(0, 1).contiguous()
-    positions = (torch.arange(2 * size) + 0.5) / size * 2 - 2
-    y, x = (field[None] for field in torch.meshgrid(positions, positions, indexing="ij"))
-    noise = 0.5 * torch.randn(1, 2 * size, 2 * size, generator=torch.Generator().manual_seed(0))
-    tones = {
-        name: shapes.BACKGROUNDS[name](x, y, torch.full((1, 4), 0.4), noise) for name in ("bricks", "planks", "leaves")
-    }
-    u, v = 4.3 * x + 1.9 * y, 4.3 * y - 1.9 * x  # turned, so that neither rows nor crops repeat
-    tones |= {name: shapes.TEXTURES[name](u, v, noise) for name in ("dots", "checker")}
-    dark, light = torch.tensor([0.25, 0.16, 0.10]), torch.tensor([0.95, 0.80, 0.55])
-    for name, tone in tones.items():
-        colours = torch.lerp(dark, light, tone.clamp(0, 1)[..., None])
-        found[f"drawn {name}"] = colours.permute(0, 3, 1, 2).contiguous()
-    return {name: (whole[..., :size, :size], whole[..., size:, size:]) for name, whole in found.items()}
+    return models.average_pooling(models.load("vgg19_features", weights=weights, seed=seed))
 
 
-# ---------------------------------------------------------------- the commands
+def _gram(load: Callable[[int], nn.Module], layers: Sequence[str], seed: int) -> Make:
+    net = load(seed)
+    return lambda exemplar: recipes.synthesize_texture(net, exemplar, layers, steps=STEPS, seed=seed).image
+
+
+def _sliced(load: Callable[[int], Network], layers: Sequence[str], seed: int) -> Make:
+    """The sliced Wasserstein loss in place of the Gram loss; copies, layers, noise and optimizer are the same."""
+    net = load(seed)
+    taps = Taps(net, *layers)
+
+    def make(exemplar: Tensor) -> Tensor:
+        side = exemplar.shape[3]
+        x = scattered(exemplar, (side, side), torch.Generator().manual_seed(seed))
+        for copy in (side // 4, side // 2, side):
+            goal = taps(resize(exemplar, (copy, copy)).clamp(0, 1))
+            x = resize(x, (copy, copy)).clamp(0, 1)
+            terms = [sliced_distance({layer: a}) for layer, a in goal.items()]
+            with torch.no_grad():
+                initial = taps(x)
+                loss = sum((1 / float(term(initial, x))) * term for term in terms)
+            x = minimize(net, loss, Unbounded(x), steps=STEPS, optimizer=recipes.style.LBFGS).image
+        return x
+
+    return make
+
+
+def _copied(way: Callable[..., Tensor], *options: int) -> Make:
+    *window, seed = options
+    return lambda exemplar: way(exemplar, (exemplar.shape[2], exemplar.shape[3]), *window, seed=seed)
+
+
+def _one_layer(seed: int) -> nn.Module:
+    return models.RandomFilters(seed=seed)
+
+
+def load(name: str, weights: str, seed: int) -> Network:
+    """A network of a seed.
+
+    Args:
+        name: For `models.load`.
+        weights: "pretrained" or "random".
+        seed: Of random weights, and of CourseNet's training.
+    """
+    return models.load(name, weights=weights, seed=seed if weights == "random" or name == "coursenet" else 0)
+
+
+ARMS = {
+    "trained VGG-19": Arm(partial(_gram, partial(vgg, "pretrained"), VGG), 2),
+    "untrained VGG-19": Arm(partial(_gram, partial(vgg, "random"), VGG), 3),
+    "trained SqueezeNet": Arm(partial(_gram, partial(load, "squeezenet1_0", "pretrained"), SQUEEZENET), 2),
+    "untrained SqueezeNet": Arm(partial(_gram, partial(load, "squeezenet1_0", "random"), SQUEEZENET), 3),
+    "trained CourseNet": Arm(partial(_gram, partial(load, "coursenet", "pretrained"), COURSENET), 2),
+    "untrained CourseNet": Arm(partial(_gram, partial(load, "coursenet", "random"), COURSENET), 3),
+    "Efros, Leung": Arm(partial(_copied, efros_leung, 11), 2),
+    "Wei, Levoy": Arm(partial(_copied, wei_levoy, 7, 3), 2),
+    "trained VGG-19, sliced": Arm(partial(_sliced, partial(vgg, "pretrained"), VGG), 2),
+    "one random layer": Arm(partial(_gram, _one_layer, models.RandomFilters().layers), 2),
+}
+AGAINST = {f"un{arm}": arm for arm in ARMS if f"un{arm}" in ARMS}  # untrained -> trained
+
+# ---------------------------------------------------------------- copies whose rank is known: the judge's own test
+
+
+def _blocks(x: Tensor, side: int) -> Tensor:
+    """The tiles of an image in random order."""
+    tiles = F.unfold(x, side, stride=side)
+    order = torch.randperm(tiles.shape[2], generator=torch.Generator().manual_seed(0))
+    return F.fold(tiles[..., order.to(x.device)], x.shape[2:], side, stride=side)
+
+
+def _noisy(x: Tensor) -> Tensor:
+    return (x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)).clamp(0, 1)
+
+
+REAL = "the exemplar"
+COPIES: dict[str, Callable[[Tensor], Tensor]] = {
+    REAL: lambda x: x,
+    "blurred by 1 pixel": lambda x: gaussian_blur(x, 9, [1.0]),
+    "noise of 0.05": _noisy,
+    "tiles of 16 pixels, shuffled": partial(_blocks, side=16),
+    "tiles of 8 pixels, shuffled": partial(_blocks, side=8),
+    "pixels, shuffled": shuffled_pixels,
+}
+
+
+@cache
+def _judge() -> Taps:
+    return Taps(models.load("efficientnet_lite0"), *JUDGE)
+
+
+@torch.no_grad()
+def apart(image: Tensor, other: Tensor) -> float:
+    """How well the judge tells two images apart.
+
+    Args:
+        image: (1, 3, h, w) in [0, 1], at least 96 pixels a side.
+        other: The same, of any size.
+    """
+    return float(told_apart(_judge()(image), _judge()(other)))
+
+
+# ---------------------------------------------------------------- the command
 
 
 def add_parsers(tables: Any) -> None:
-    """The commands random-textures and random-styles.
+    """The command random-textures.
 
     Args:
-        tables: The subparsers (`argparse`) that the commands are added to.
+        tables: The subparsers (`argparse`) that the command is added to.
     """
-    for name, what in (("random-textures", "textures"), ("random-styles", "styles")):
-        one = tables.add_parser(name, help=f"{what} from trained and untrained networks (He, Wang, Hopcroft 2016)")
-        one.add_argument("--size", type=int, default=64, help="side of the images (default 64)")
-        one.set_defaults(run=run)
+    one = tables.add_parser("random-textures", help="textures from trained and untrained networks (He 2016), judged")
+    one.add_argument("--size", type=int, default=128, help="side of the images (default 128)")
+    one.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> None:
-    """Make every texture, or style, with every network; write runs.csv, table.csv and the images to a folder.
+    """Make every texture in every way; write runs.csv, judges.csv, table.csv, textures.webp and the images to a folder.
 
     Args:
-        given: The arguments of random-textures or random-styles, with `out`, the folder for the results.
+        given: The arguments of random-textures, with `out`, the folder for the results.
 
     Raises:
-        FileNotFoundError: The weights of a network are missing.
-        ValueError: size < 64, or a folder that holds the runs of something else.
+        FileNotFoundError: The weights of a network, or the stamps, are missing.
+        ValueError: size < 96, or a folder that holds the runs of something else.
     """
-    require(given.size >= 64, f"size must be at least 64, got {given.size}")
-    title = f"{given.table}, {given.size} px"
+    require(given.size >= 96, f"size must be at least 96, got {given.size}")
+    title = f"random-textures, {given.size} px"
     done = {one.key: one for one in runs.stored(given.out / "runs.csv", Run, title)}
-    if given.table == "random-textures":
-        _make_textures(textures(given.size), done, given.out)
-        rows = texture_table(list(done.values()))
-    else:
-        _make_styles(given.size, done, given.out)
-        rows = style_table(list(done.values()))
-    runs.tabulate(given.out / "table.csv", title, rows)
-
-
-# ---------------------------------------------------------------- textures
-
-
-def _make_textures(of: dict[str, tuple[Tensor, Tensor]], done: dict[Any, Run], out: Path) -> None:
-    for subject, (exemplar, more) in of.items():  # the two ends of the scale
-        for arm, image in (("noise", shuffled_pixels(exemplar)), ("more of it", more)):
-            _judge(done, out, (arm, subject, 0, 0.0), image, exemplar)
-    for arm, (load, seeds, layers) in ARMS.items():
+    materials = {name: cutouts.material(name, given.size).split(1) for name in cutouts.MATERIALS}
+    for name, (exemplar, more) in materials.items():
+        for copy, change in COPIES.items():
+            _keep(done, given.out, (copy, name, 0), lambda x=exemplar, change=change: change(x), more)
+    for arm, (of, seeds) in ARMS.items():
         for seed in range(seeds):
-            left = [subject for subject in of if (arm, subject, seed, 0.0) not in done]
-            if not left:
-                continue
-            net = load(seed)
-            for subject in bar(left, desc=f"{arm} {seed}"):
-                exemplar, start = of[subject][0], time.perf_counter()
-                made = recipes.synthesize_texture(net, exemplar, layers, steps=STEPS, seed=seed)
-                _judge(done, out, (arm, subject, seed, 0.0), made.image, exemplar, time.perf_counter() - start)
+            left = [name for name in materials if (arm, name, seed) not in done]
+            make = of(seed) if left else None
+            for name in bar(left, desc=f"{arm} {seed}"):
+                exemplar, more = materials[name]
+                _keep(done, given.out, (arm, name, seed), partial(make, exemplar), more)  # type: ignore[arg-type]
+    runs.tabulate(given.out / "judges.csv", f"{title}: the judges", judges_table(list(done.values())))
+    runs.tabulate(given.out / "table.csv", title, table(list(done.values())))
+    tiles = [data.read(_file(given.out, (arm, name, 0)), None) for arm in (REAL, *SHOWN[0]) for name in SHOWN[1]]
+    sheet = plotting.sheet(torch.cat(tiles), len(SHOWN[1]), gap=6)
+    (given.out / "textures.webp").write_bytes(plotting.encode(sheet, "webp", 85))
 
 
-def _judge(
-    done: dict[Any, Run],
-    out: Path,
-    key: tuple[str, str, int, float],
-    image: Tensor,
-    exemplar: Tensor,
-    seconds: float = 0.0,
-    content: float = 0.0,
+def _keep(
+    done: dict[Any, Run], out: Path, key: tuple[str, str, int], make: Callable[[], Tensor], unseen: Tensor
 ) -> None:
     if key in done:
         return
-    distances = patch_distance(image, exemplar), spectrum_distance(image, exemplar)
-    done[key] = Run(*key, *distances, content, seconds)
+    start = time.perf_counter()
+    image = make()
+    seconds = time.perf_counter() - start
+    done[key] = Run(*key, apart(image, unseen), patch_distance(image, unseen), seconds)
     runs.keep(out / "runs.csv", done[key])
-    (out / _file(*key)).write_bytes(plotting.encode(image, "png"))
+    _file(out, key).write_bytes(plotting.encode(image, "png"))
 
 
-def _file(arm: str, subject: str, seed: int, weight: float) -> str:
-    """What the image of a run is called."""
-    return f"{arm}-{subject}-{seed}-{weight:g}.png".replace(" ", "_")
+def _file(out: Path, key: tuple[str, str, int]) -> Path:
+    """Where the image of a run is."""
+    return out / ("-".join(map(str, key)).replace(" ", "_") + ".png")
 
 
-def texture_table(done: Sequence[Run]) -> list[dict[str, Any]]:
-    """A row for each arm: distances as shares of the noise's, over textures, each the mean over its seeds.
+# ---------------------------------------------------------------- tables
 
-    The difference is that from the trained network; for VGG-19, which is not trained here, from SqueezeNet.
+
+def judges_table(done: Sequence[Run]) -> list[dict[str, Any]]:
+    """A row for each ruined copy: in how many materials each judge puts the exemplar nearer to the unseen piece.
 
     Args:
-        done: The runs of random-textures, those of the arm "noise" among them.
+        done: The runs, those of `COPIES` among them.
 
     Returns:
-        Rows {column: value}; the columns of a difference are "" for an arm that is compared with none.
+        Rows {column: value}: copy, n materials, and for each judge the share in which it is right.
     """
-    means = {arm: _by_subject(done, arm) for arm in dict.fromkeys(one.arm for one in done)}
-    shares = {arm: values / means["noise"] for arm, values in means.items()}  # (textures, 2)
     rows = []
-    for arm, share in shares.items():
-        row: dict[str, Any] = {"arm": arm, "n": len(share)}
-        for i, judge in enumerate(("patches", "spectrum")):
-            found, beside = interval(share[:, i]), AGAINST.get(arm)
-            row |= {judge: found.mean, f"{judge} low": found.low, f"{judge} high": found.high}
-            names = [f"{judge} difference", f"{judge} from", f"{judge} to", f"{judge} p"]
-            row |= dict.fromkeys(names, "")
-            if beside in shares:
-                d, p = paired(share[:, i], shares[beside][:, i])
-                row |= dict(zip(names, (d.mean, d.low, d.high, p), strict=True))
+    for copy in COPIES:
+        if copy == REAL:
+            continue
+        pairs = [(one, other) for one in done if one.arm == REAL for other in done if other[:2] == (copy, one.material)]
+        row: dict[str, Any] = {"copy": copy, "n": len(pairs)}
+        for judge in ("apart", "patches"):
+            row[judge] = sum(getattr(one, judge) < getattr(other, judge) for one, other in pairs) / len(pairs)
         rows.append(row)
     return rows
 
 
-def _by_subject(done: Sequence[Run], arm: str) -> Tensor:
-    subjects = list(dict.fromkeys(one.subject for one in done))
-    each = [[one[4:6] for one in done if (one.arm, one.subject) == (arm, subject)] for subject in subjects]
-    return torch.stack([torch.tensor(of).mean(0) for of in each])
+def table(done: Sequence[Run], samples: int = 10_000) -> list[dict[str, Any]]:
+    """A row for each way: how well its textures are told apart from the unseen piece, over materials and draws.
 
-
-# ---------------------------------------------------------------- styles
-
-
-def _make_styles(size: int, done: dict[Any, Run], out: Path) -> None:
-    styles = textures(size)
-    for arm in ("trained SqueezeNet", "untrained SqueezeNet"):
-        load, seeds, layers = ARMS[arm]
-        for seed in range(seeds if arm.startswith("untrained") else 1):
-            net = load(seed)
-            for content in bar(CONTENTS, desc=f"{arm} {seed}"):
-                x = data.photograph(content, size)
-                for style in STYLES:
-                    for weight in WEIGHTS:
-                        key, start = (arm, f"{content} as {style}", seed, weight), time.perf_counter()
-                        if key in done:
-                            continue
-                        goal = styles[style][0]
-                        made = recipes.transfer_style(net, x, goal, CONTENT, layers, weight=weight)
-                        seconds = time.perf_counter() - start
-                        _judge(done, out, key, made.image, goal, seconds, content_lost(made.image, x))
-
-
-def style_table(done: Sequence[Run]) -> list[dict[str, Any]]:
-    """A row for each pair of content and style: the patches' distance from the style at equal distance of content.
-
-    Each arm has a curve, style over `content_lost`, with a point for each weight, the mean over its seeds. Both are
-    read in the middle of the range that they share; a pair whose curves share none is left out. The last row is the
-    ratio of the two.
+    An untrained network's difference is that from the trained one. Its interval is a bootstrap that draws materials,
+    and for each of them and both arms the draws of the weights or the noise. The verdict is that of `verdict`.
 
     Args:
-        done: The runs of random-styles, of both SqueezeNets.
+        done: The runs.
+        samples: Of the bootstrap.
 
     Returns:
-        Rows {column: value}, in the last of which "from" and "to" are the 95 % interval of the ratio.
+        Rows {column: value}; the columns of a difference are "" where there is none.
     """
-    rows: list[dict[str, Any]] = []
-    for subject in dict.fromkeys(one.subject for one in done):
-        trained, untrained = (_curve(done, arm, subject) for arm in ("trained SqueezeNet", "untrained SqueezeNet"))
-        low = max(float(trained[0].min()), float(untrained[0].min()))
-        high = min(float(trained[0].max()), float(untrained[0].max()))
-        if low > high:
-            continue
-        at = (low + high) / 2
-        values = [float(np.interp(at, *curve.numpy())) for curve in (trained, untrained)]
-        rows.append({"subject": subject, "content": at, "trained": values[0], "untrained": values[1]})
-    trained, untrained = (torch.tensor([row[arm] for row in rows]) for arm in ("trained", "untrained"))
-    (mean, low, high, n), p = paired(untrained.log(), trained.log())
-    whole = {"subject": f"untrained / trained, geometric mean of {n}", "content": "", "trained": "", "untrained": ""}
-    ends = {"ratio": math.exp(mean), "from": math.exp(low), "to": math.exp(high), "p": p}
-    return [*(row | dict.fromkeys(ends, "") for row in rows), whole | ends]
+    rows = []
+    for arm in dict.fromkeys(one.arm for one in done):
+        values = by_material(done, arm)
+        found = interval(values.mean(1))
+        row: dict[str, Any] = {"arm": arm, "n": found.n, "draws": values.shape[1]}
+        row |= {"apart": found.mean, "low": found.low, "high": found.high}
+        row |= dict.fromkeys(("difference", "from", "to", "verdict"), "")
+        if arm in AGAINST:
+            d, low, high = resampled(values, by_material(done, AGAINST[arm]), samples)
+            row |= {"difference": d, "from": low, "to": high, "verdict": verdict(low, high)}
+        row["seconds"] = sum(one.seconds for one in done if one.arm == arm) / values.numel()
+        rows.append(row)
+    return rows
 
 
-def _curve(done: Sequence[Run], arm: str, subject: str) -> Tensor:
-    """(2, weights): content and patches, in the order of content."""
-    of = [one for one in done if (one.arm, one.subject) == (arm, subject)]
-    weights = sorted({one.weight for one in of})
-    points = [torch.tensor([(one.content, one.patches) for one in of if one.weight == w]).mean(0) for w in weights]
-    curve = torch.stack(points).T
-    return curve[:, curve[0].argsort()]
+def by_material(done: Sequence[Run], arm: str) -> Tensor:
+    """The areas of an arm, (materials, draws) float64.
+
+    Args:
+        done: The runs.
+        arm: One of theirs.
+    """
+    materials = list(dict.fromkeys(one.material for one in done))
+    each = [[one.apart for one in done if (one.arm, one.material) == (arm, name)] for name in materials]
+    return torch.tensor(each, dtype=torch.float64)
+
+
+def resampled(a: Tensor, b: Tensor, samples: int = 10_000, seed: int = 0) -> tuple[float, float, float]:
+    """The mean of a - b with a 95 % interval over things and draws: a bootstrap of both levels (Davison 1997, 3.8).
+
+    Args:
+        a: (n, draws) of n things.
+        b: (n, other draws) of the same things.
+        samples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        Mean, and the 2.5 and 97.5 % quantiles of the resampled means.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(a)
+    things = rng.integers(n, size=(samples, n))
+
+    def drawn(values: np.ndarray) -> np.ndarray:
+        draws = rng.integers(values.shape[1], size=(samples, n, values.shape[1]))
+        return np.take_along_axis(values[things], draws, 2).mean(2)
+
+    differences = (drawn(a.numpy()) - drawn(b.numpy())).mean(1)
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float((a.mean(1) - b.mean(1)).mean()), float(low), float(high)
+
+
+def verdict(low: float, high: float, margin: float = MARGIN) -> str:
+    """What an interval of a difference says, where a positive one is worse.
+
+    Args:
+        low: Its lower end.
+        high: Its upper end.
+        margin: Differences below it count as none.
+
+    Returns:
+        "equivalent" where the whole interval lies within the margin, else "worse" or "better" where it excludes 0, else
+        "cannot tell".
+    """
+    if max(abs(low), abs(high)) < margin:
+        return "equivalent"
+    if low > 0:
+        return "worse"
+    return "better" if high < 0 else "cannot tell"

@@ -81,11 +81,13 @@ class Question(NamedTuple):
 FREE, SLOW, NATURAL = "L-BFGS", "Adam", "Adam with R"
 _COURSENET = ("relu1", "relu2", "relu3", "relu5")
 _SQUEEZENET = ("features.1", "features.3", "features.5", "features.8")
+_VGG = tuple(f"relu{block}_2" for block in range(1, 6))
 _REASONS = {"untrained": 2, "trained": 1, "shuffled": 2, "as active": 2, "as uneven": 2}
 QUESTIONS: dict[str, tuple[Question, ...]] = {
     "training": (
         Question("coursenet", {"trained": 2, "untrained": 2}, _COURSENET, (FREE, SLOW, NATURAL)),
         Question("squeezenet1_0", {"trained": 1, "untrained": 2}, _SQUEEZENET, (FREE, SLOW, NATURAL)),
+        Question("vgg19_features", {"trained": 1, "untrained": 3}, _VGG, (FREE, SLOW, NATURAL)),
     ),
     "reasons": (
         Question("coursenet", _REASONS, ("relu1", "relu2"), (FREE, NATURAL)),
