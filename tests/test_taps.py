@@ -161,15 +161,6 @@ def test_taps_that_are_used_again_follow_the_size_of_the_images(generator):
     assert torch.equal(again(small)["conv"], net.conv(small))
 
 
-def test_one_tap_of_several_learns_for_itself(generator):
-    net = DeeperForLarger()
-    both = Taps(net, "conv", "fc")
-    large, small = (torch.rand(1, 3, side, side, generator=generator) for side in (24, 8))
-    both(small)
-    assert torch.equal(both.only("conv")(large)["conv"], net.conv(net.conv(net.conv(large))))
-    assert torch.equal(both(large)["fc"], net(large))  # which the tap of conv alone has not explored
-
-
 def test_layers_that_output_more_than_a_tensor(generator):
     class Reads(nn.Module):  # rows of an image as a sequence, through a recurrent and an attention layer
         def __init__(self):

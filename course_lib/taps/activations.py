@@ -100,16 +100,6 @@ class Taps(Named):
         missing = [layer for layer in layers if layer not in self.layers]
         return Taps(self.net, *self.layers, *missing) if missing else self
 
-    def only(self, layer: str) -> "Taps":
-        """The tap of one of these layers, which stops there, and shares what earlier passes have shown.
-
-        Args:
-            layer: One of `layers`.
-        """
-        one = Taps(self.net, layer)
-        one._plans = dict(self._plans)  # a copy: what it learns of other sizes is of this layer alone
-        return one
-
     def positions(self, x: Tensor) -> dict[str, tuple[int, int] | None]:
         """Which dimensions of each layer's own output are rows and columns, counted from the end; None where none are.
 

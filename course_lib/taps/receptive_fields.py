@@ -77,9 +77,21 @@ def receptive_field(net: nn.Module, layer: str, size: int | tuple[int, int] | No
     net = unwrapped(net)
     height, width = two(size or getattr(net, "image_size", 224))
     kernel, channels = _first_kernel(net)
-    taps = Taps(net, layer)
+    x, taps = kernel.new_zeros(1, channels, height, width), Taps(net, layer)
     with evaluation(net):  # batch statistics and dropout would mix or change what is followed
-        return followed(taps, layer, kernel.new_zeros(1, channels, height, width))
+        taps.positions(x)  # explored before the pass is followed, which would follow that too
+        with Follow(x) as follow:
+            a = taps(x)[layer]
+        field = follow.field(a)
+        if field is None:
+            raise ValueError(f"layer {layer!r} does not depend on the image, so it has no receptive field")
+        pairs = [(axis.last - axis.first + 1, axis.step, axis.first) for axis in field.axes]
+        found = ReceptiveField(*(a if a == b else (a, b) for a, b in zip(*pairs, strict=True)))
+        if field.positions(a) and not _blind_outside(taps, layer, x, field, found):
+            raise ValueError(
+                f"layer {layer!r} mixes positions in a way that is not followed: it sees more than {found}"
+            )
+    return found
 
 
 def _first_kernel(net: nn.Module) -> tuple[Tensor, int]:
@@ -91,33 +103,7 @@ def _first_kernel(net: nn.Module) -> tuple[Tensor, int]:
     return kernel, kernel.shape[1]
 
 
-@torch.no_grad()
-def followed(taps: Taps, layer: str, x: Tensor) -> ReceptiveField:
-    """`receptive_field` of a layer that is tapped already.
-
-    Args:
-        taps: Of a network in evaluation mode.
-        layer: One of its layers.
-        x: An image for the network, (1, c, h, w), whose values do not matter.
-
-    Raises:
-        ValueError: As `receptive_field`.
-    """
-    taps = taps.only(layer)
-    taps.positions(x)  # explored before the pass is followed, which would follow that too
-    with Follow(x) as follow:
-        a = taps(x)[layer]
-    field = follow.field(a)
-    if field is None:
-        raise ValueError(f"layer {layer!r} does not depend on the image, so it has no receptive field")
-    pairs = [(axis.last - axis.first + 1, axis.step, axis.first) for axis in field.axes]
-    found = ReceptiveField(*(a if a == b else (a, b) for a, b in zip(*pairs, strict=True)))
-    if field.positions(a) and not _blind_outside(taps, layer, x, field, found):
-        raise ValueError(f"layer {layer!r} mixes positions in a way that is not followed: it sees more than {found}")
-    return found
-
-
-def _blind_outside(taps: Taps, layer: str, x: Tensor, field: "Field", found: ReceptiveField) -> bool:
+def _blind_outside(taps: Taps, layer: str, x: Tensor, field: Field, found: ReceptiveField) -> bool:
     """Whether the unit in the middle of a map stays the same when everything outside its box changes."""
     generator = torch.Generator().manual_seed(0)
     image, other = (torch.rand(x.shape, generator=generator).to(x) for _ in range(2))
