@@ -119,17 +119,15 @@ class Taps(Named):
     def _explore(self, x: Tensor) -> "_Plan":
         """One whole forward pass, to learn how often each layer runs, and what becomes of its output."""
         plan = _Plan(dict.fromkeys(self._tapped, 0))
-        outputs: dict[str, tuple[Tensor, int]] = {}
+        outputs: dict[str, tuple[Tensor, int, tuple[int, int] | None]] = {}
 
         with Follow(x, strict=False) as follow:
 
             def note(layer: str, output: object) -> None:
                 plan.calls[layer] += 1
                 a = tensor(output, f"layer {layer!r}")
-                outputs[layer] = a, version(a)
                 field = follow.field(a)
-                followed = field is not None and field.sure
-                plan.positions[layer] = _where(layer, a, x, field.dims if field is not None and followed else None)
+                outputs[layer] = a, version(a), field.dims if field is not None and field.sure else None
 
             try:
                 self._run(x, note)
@@ -141,7 +139,10 @@ class Taps(Named):
         for layer, n in plan.calls.items():
             if n == 0:
                 raise ValueError(f"layer {layer!r} does not run in the forward pass, so it has no activation")
-        plan.overwritten |= {layer for layer, (a, before) in outputs.items() if version(a) != before}
+        for layer, (a, before, followed) in outputs.items():
+            plan.positions[layer] = _where(layer, a, x, followed)
+            if version(a) != before:
+                plan.overwritten.add(layer)
         return plan
 
     def _run(self, x: Tensor, function: Callable[[str, object], None]) -> None:
