@@ -1,3 +1,6 @@
+import threading
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,7 +9,16 @@ from captum.attr import Deconvolution, GuidedBackprop, Saliency
 from torch import nn
 
 from course_lib import attribution, models
-from course_lib.taps import ReceptiveField, Taps, receptive_field, relu_backward
+from course_lib.taps import (
+    Named,
+    ReceptiveField,
+    Taps,
+    channels_first,
+    hooked,
+    receptive_field,
+    relu_backward,
+    without_hooks,
+)
 
 SPELLINGS = {
     "nn.ReLU": nn.ReLU(),
@@ -159,6 +171,119 @@ def test_taps_that_are_used_again_follow_the_size_of_the_images(generator):
     assert torch.equal(once(large)["conv"], net.conv(net.conv(net.conv(large))))
     assert torch.equal(again(large)["conv"], net.conv(net.conv(net.conv(large))))
     assert torch.equal(again(small)["conv"], net.conv(small))
+
+
+class Turned(nn.Module):
+    """Maps with their channels last, as in ConvNeXt and Swin, and then with columns before rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.turned = nn.Conv2d(3, 5, 3, padding=1), nn.LayerNorm(5), nn.Identity()
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.norm(self.conv(x).permute(0, 2, 3, 1))  # (n, h, w, c)
+        return self.fc(self.turned(x.transpose(1, 2)).mean((1, 2)))
+
+
+def test_maps_come_with_their_channels_first(generator):
+    net, x = Turned(), torch.rand(2, 3, 6, 9, generator=generator)
+    maps = net.norm(net.conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    taps = Taps(net, "conv", "norm", "turned", "fc")
+    found = taps(x)
+    assert torch.equal(found["conv"], net.conv(x)) and torch.equal(found["fc"], net(x))
+    assert torch.equal(found["norm"], maps) and torch.equal(found["turned"], maps)
+    assert taps.positions(x) == {"conv": (-2, -1), "norm": (-3, -2), "turned": (-2, -3), "fc": None}
+
+
+REGROUPED = {
+    "tokens on a grid": lambda x, a: a(x).flatten(2).mT.unflatten(1, (6, 9)),  # (n, h, w, c)
+    "rows apart": lambda x, a: torch.stack(a(x).flatten(2).split(9, -1), 1),  # (n, h, c, w)
+}
+
+
+@pytest.mark.parametrize(("how", "shape"), [("tokens on a grid", "6, 9, 10"), ("rows apart", "6, 10, 9")])
+def test_positions_that_cannot_be_told_from_channels_are_refused(how, shape, generator):
+    x = torch.rand(1, 3, 6, 9, generator=generator)
+    message = rf"layer 'end' outputs \(1, {shape}\), and which .* cannot be followed; choose the layer after it"
+    with pytest.raises(ValueError, match=message):
+        Taps(Toys(REGROUPED[how], conv(3, outputs=10, padding=1)), "end")(x)
+
+
+def test_regrouped_positions_are_the_last_two_where_nothing_else_looks_like_them(generator):
+    x = torch.rand(1, 12, 6, 9, generator=generator)
+    net = Toys(lambda x: x.flatten(1)[:, :450].view(-1, 5, 9, 10))  # 5 x 9 is off the proportions of 6 x 9 by a row
+    assert torch.equal(Taps(net, "end")(x)["end"], net(x))
+
+
+def test_what_needs_no_turning_is_not_touched():
+    a = torch.rand(2, 3, 4, 5)
+    assert channels_first(a, (-2, -1)) is a and channels_first(a, None) is a
+    assert channels_first(a, (-3, -2)).shape == (2, 5, 3, 4)
+
+
+@pytest.mark.parametrize("upsampling", [lambda x, a: F.interpolate(a(x), scale_factor=2), lambda x, a: a(x).roll(1, 2)])
+def test_layers_without_a_receptive_field_are_tapped_all_the_same(upsampling, generator):
+    net, x = Toys(upsampling, conv(3)), torch.rand(1, 3, 6, 9, generator=generator)
+    assert torch.equal(Taps(net, "end")(x)["end"], net(x))
+
+
+def test_an_overwritten_layer_beside_the_output(generator):
+    net, x = nn.Sequential(conv(3), nn.ReLU(inplace=True)), torch.rand(1, 3, 6, 6, generator=generator)
+    found = Taps(net, "0", "")(x)
+    assert torch.equal(found["0"], net[0](x)) and torch.equal(found[""], net[0](x).relu())
+
+
+def test_an_image_may_be_too_small_for_what_lies_behind_the_layer(generator):
+    net, x = nn.Sequential(conv(3), conv(5, 4)), torch.rand(1, 3, 5, 5, generator=generator)
+    assert torch.equal(Taps(net, "0")(x)["0"], net[0](x))
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        Taps(net, "1")(x)
+
+
+def test_only_tensors_are_images(coursenet):
+    with pytest.raises(TypeError, match=r"images are a torch tensor \(n, 3, h, w\), got ndarray"):
+        Taps(coursenet, "conv1")(np.zeros((1, 3, 96, 96)))
+
+
+def test_taps_of_further_layers(coursenet):
+    taps = Taps(coursenet, "conv3")
+    more = taps.with_layers("conv1", "conv3")
+    assert more.net is coursenet and more.layers == ("conv3", "conv1") and taps.layers == ("conv3",)
+    assert taps.with_layers("conv3") is taps
+    assert (named := Named()).with_layers("conv1") is named
+
+
+def test_a_hook_hears_its_own_thread_alone(generator):
+    net, x = nn.Sequential(conv(3), nn.ReLU()), torch.rand(1, 3, 6, 6, generator=generator)
+    heard = []
+    with hooked(net, "0", heard.append):
+        other = threading.Thread(target=net, args=(x,))
+        other.start()
+        other.join()
+        assert heard == []
+        net(x)
+    net(x)
+    assert len(heard) == 1 and torch.equal(heard[0], net[0](x))
+
+
+def test_a_hook_may_replace_an_output(generator):
+    net, x = nn.Sequential(conv(3), nn.ReLU()), torch.rand(1, 3, 6, 6, generator=generator)
+    with hooked(net, "0", lambda a: a - 1):
+        got = net(x)
+    assert torch.equal(got, (net[0](x) - 1).relu())
+
+
+def test_hooks_are_deaf_for_a_while(generator):
+    net, x = nn.Sequential(conv(3), nn.ReLU()), torch.rand(1, 3, 6, 6, generator=generator)
+    heard = []
+    with hooked(net, "0", heard.append):
+        with pytest.raises(RuntimeError, match="on purpose"), without_hooks():
+            net(x)
+            raise RuntimeError("on purpose")
+        assert heard == []
+        net(x)
+    assert len(heard) == 1
 
 
 def test_layers_that_output_more_than_a_tensor(generator):
@@ -706,3 +831,31 @@ def test_a_network_in_training_mode_is_followed_as_in_evaluation_and_left_as_it_
     assert receptive_field(net, "2", 16).size == 3
     assert net.training and net[1].training and not net[2].training
     assert torch.equal(net[1].running_mean, before)
+
+
+def test_a_field_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    receptive_field(nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)), "1", 8)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_need_not_begin_with_a_convolution():
+    assert receptive_field(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), "1", 8) == ReceptiveField(8, 0, 0)
+
+    class Bare(nn.Module):  # of one channel, its kernel a parameter
+        def __init__(self):
+            super().__init__()
+            self.bias, self.kernel = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.rand(4, 1, 3, 5).double())
+            self.end = nn.Identity()
+
+        def forward(self, x):
+            return self.end(F.conv2d(x, self.kernel, self.bias.double(), padding=(1, 0)))
+
+    assert receptive_field(Bare(), "end", 8) == ReceptiveField((3, 5), 1, (-1, 0))
+
+
+def test_what_sees_more_than_its_box_is_named():
+    net = Toys(lambda x, a: a(x).softmax(-1), conv(3, padding=1))
+    seen = r"it sees more than ReceptiveField\(size=3, stride=1, start=-1\)"
+    with pytest.raises(ValueError, match=f"layer 'end' mixes positions in a way that is not followed: {seen}"):
+        receptive_field(net, "end", SIDE)
