@@ -41,7 +41,7 @@ def add_parsers(tables: Any) -> None:
     other = tables.add_parser("style-grid", help="photographs in drawn styles, by VGG-19 (Gatys 2016)")
     other.add_argument("--styles", nargs="+", choices=list(STYLES), default=list(STYLES), help="by default all")
     other.set_defaults(run=styles)
-    for command, size in ((one, 224), (other, 320)):
+    for command, size in ((one, 224), (other, 256)):
         command.add_argument("--photographs", nargs="+", choices=PHOTOGRAPHS, default=list(PHOTOGRAPHS[:2]))
         command.add_argument("--size", type=int, default=size, help=f"side of the images (default {size})")
 

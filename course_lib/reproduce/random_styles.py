@@ -54,12 +54,12 @@ class Arm(NamedTuple):
 
 _VGG = "relu4_2", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # Gatys 2016
 ARMS = {
-    "trained VGG-19": Arm(partial(vgg, "pretrained"), 1, *_VGG),
-    "untrained VGG-19": Arm(partial(vgg, "random"), 2, *_VGG),
     "trained SqueezeNet": Arm(partial(load, "squeezenet1_0", "pretrained"), 1, "features.5", SQUEEZENET),
     "untrained SqueezeNet": Arm(partial(load, "squeezenet1_0", "random"), 2, "features.5", SQUEEZENET),
     "trained CourseNet": Arm(partial(load, "coursenet", "pretrained"), 2, "relu3", COURSENET),
     "untrained CourseNet": Arm(partial(load, "coursenet", "random"), 2, "relu3", COURSENET),
+    "trained VGG-19": Arm(partial(vgg, "pretrained"), 1, *_VGG),
+    "untrained VGG-19": Arm(partial(vgg, "random"), 2, *_VGG),
 }
 NETWORKS = ("VGG-19", "SqueezeNet", "CourseNet")
 

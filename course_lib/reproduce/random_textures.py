@@ -140,8 +140,8 @@ ARMS = {
     "untrained CourseNet": Arm(partial(_gram, partial(load, "coursenet", "random"), COURSENET), 3),
     "Efros, Leung": Arm(partial(_copied, efros_leung, 11), 2),
     "Wei, Levoy": Arm(partial(_copied, wei_levoy, 7, 3), 2),
-    "trained VGG-19, sliced": Arm(partial(_sliced, partial(vgg, "pretrained"), VGG), 2),
-    "one random layer": Arm(partial(_gram, _one_layer, models.RandomFilters().layers), 2),
+    "trained VGG-19, sliced": Arm(partial(_sliced, partial(vgg, "pretrained"), VGG), 1),
+    "one random layer": Arm(partial(_gram, _one_layer, models.RandomFilters().layers), 1),
 }
 AGAINST = {f"un{arm}": arm for arm in ARMS if f"un{arm}" in ARMS}  # untrained -> trained
 
