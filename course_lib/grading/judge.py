@@ -1,13 +1,13 @@
 """One submission: its questions are answered in a sandbox, and the answers compared outside of it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import torch
 
-from course_lib.grading import compare, plain, sandbox, variants
+from course_lib.grading import compare, diagnose, plain, sandbox, variants
 from course_lib.grading import question as questions
 from course_lib.grading.frames import unpack, why_ended
 from course_lib.grading.question import Question
@@ -72,7 +72,8 @@ def judge(asked: Question, seed: int, answer: bytes, variant: str = "") -> Resul
         said = frames[0]["error"]
         return lost(asked, "unanswered" if said == "not answered yet" else "graded", said)
     try:
-        said_by_part = _wrong(asked, planned, frames)
+        rows = [(*call, frame) for call, frame in zip(planned, frames, strict=False)]
+        said_by_part = diagnose.wrong_parts(asked, rows)
     except Exception as error:
         return lost(asked, UNJUDGED, f"the answer could not be compared: {type(error).__name__}. Somebody must look")
     status = "graded"
@@ -88,19 +89,6 @@ def judge(asked: Question, seed: int, answer: bytes, variant: str = "") -> Resul
         for i, part in enumerate(asked.parts)
     ]  # fmt: skip
     return Result(asked.name, status, tuple(parts))
-
-
-def _wrong(
-    asked: Question, planned: Sequence[tuple[int, dict[str, Any], Any]], frames: Sequence[dict[str, Any]]
-) -> dict[int, str]:
-    """What is wrong with each part, as far as there are answers; right parts are left out."""
-    said: dict[int, str] = {}
-    for (part, inputs, expected), frame in zip(planned, frames, strict=False):
-        if part not in said:
-            wrong = frame["error"] if "error" in frame else compare.verdict(asked, frame["answer"], inputs, expected)
-            if wrong:
-                said[part] = wrong
-    return said
 
 
 def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int, variant: str = "") -> Iterator[Result]:

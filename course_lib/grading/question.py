@@ -43,8 +43,8 @@ class Mistake:
 
     Attributes:
         says: Completes "It looks as if ...".
-        function: The wrong answer. It uses nothing but its arguments, torch and F (torch.nn.functional), for the tests
-            hand in its source as a student would.
+        function: The wrong answer. It uses nothing but its arguments, torch, F (torch.nn.functional) and the functions
+            of the questions that this one needs, for the tests hand in its source as a student would.
         points: What the rubric leaves for it.
     """
 

@@ -14,10 +14,10 @@ from unittest import mock
 
 import torch
 
-from course_lib.grading import compare, define, notebook, plain
+from course_lib.grading import compare, define, diagnose, notebook, plain
 from course_lib.grading.notebook import MARKS
 from course_lib.grading.plain import Plain
-from course_lib.grading.question import Assignment, Part, Question, assignment, question
+from course_lib.grading.question import Assignment, Question, assignment, question
 from course_lib.grading.variants import bound, constants
 
 Cells = list[tuple[str, bool]]
@@ -28,7 +28,8 @@ def check(name: str, function: Callable[..., Any]) -> None:
 
     In a notebook the cells that begin with the question's mark are run again, alone, and the function that they define
     is tried; elsewhere the function itself. One line for each part: its shape, sign, scale, the first index that
-    differs, or the mistake that it looks like. Nothing is graded here.
+    differs, or the mistake that it looks like, if that explains all that is wrong. Arguments that the function has
+    changed in place are named. Nothing is graded here.
 
     Args:
         name: The question, "a2.saliency".
@@ -56,13 +57,20 @@ def check(name: str, function: Callable[..., Any]) -> None:
             tried, unfit = _defined(asked, cells, failed)
     generator = torch.Generator()
     generator.seed()
-    wrong = 0
-    for part in asked.parts:
-        known = failed if cells is not None else None
-        found = (_try(asked, part, tried, generator, known) for _ in range(part.calls))  # as many as the grader makes
-        said = unfit or next(filter(None, found), None)
-        wrong += bool(said)
-        print(f"{'not yet' if said else 'right  '}  {part.name}" + (f": {said}" if said else ""))
+    known = failed if cells is not None else None
+    rows: list[diagnose.Row] = []
+    touched: set[str] = set()
+    for i, part in enumerate(asked.parts if not unfit else ()):
+        for _ in range(part.calls):  # as many as the grader makes
+            inputs = part.inputs(generator)
+            with torch.enable_grad():
+                expected = compare.settle(asked.reference(**_built(inputs)))
+            rows.append((i, inputs, expected, _answered(inputs, tried, touched, known)))
+    wrong = dict.fromkeys(range(len(asked.parts)), unfit) if unfit else diagnose.wrong_parts(asked, rows)
+    for i, part in enumerate(asked.parts):
+        print(f"{'not yet' if i in wrong else 'right  '}  {part.name}" + (f": {wrong[i]}" if i in wrong else ""))
+    if touched:
+        print(f"but      the function changes what it is given, in place: {', '.join(sorted(touched))}. Work on a copy")
     if cells is not None and tried is not None and not _same(tried, function):
         print(f"but      this is the function of the cells marked `# answer: {name}`, not the one given to check")
     elif not wrong:
@@ -158,28 +166,25 @@ def _same(tried: Callable[..., Any], function: Callable[..., Any]) -> bool:
     return None in codes or codes[0].co_code == codes[1].co_code  # type: ignore[union-attr]
 
 
-def _try(
-    asked: Question,
-    part: Part,
+def _answered(
+    inputs: Mapping[str, Plain],
     function: Callable[..., Any] | None,
-    generator: torch.Generator,
+    touched: set[str],
     failed: Mapping[str, str] | None,
-) -> str | None:
-    """What is wrong with the answer to one call, or None; with `failed` in the grader's words."""
+) -> dict[str, Any]:
+    """The answer to one call, or its error, with `failed` in the grader's words; notes arguments that it changed."""
     assert function is not None
-    inputs = part.inputs(generator)
-    with torch.enable_grad():
-        expected = compare.settle(asked.reference(**_built(inputs)))
+    built = _built(inputs)
     with _as_graded():
         try:
-            answer = function(**_built(inputs))
-            message = plain.encode(answer)
+            message = plain.encode(function(**built))
             plain.check(message)
         except NotImplementedError:
-            return "not answered yet"
+            return {"error": "not answered yet"}
         except (Exception, SystemExit) as error:
-            return define.said(error, failed) if failed is not None else _said(error, function)
-        return compare.verdict(asked, plain.decode(message), inputs, expected)
+            return {"error": define.said(error, failed) if failed is not None else _said(error, function)}
+    touched.update(diagnose.changed(inputs, built))
+    return {"answer": plain.decode(message)}
 
 
 def _built(inputs: Mapping[str, Plain]) -> dict[str, Any]:
