@@ -6,19 +6,12 @@ from functools import cache
 import pytest
 import torch
 
-from course_lib.grading import compare, judge, plain, question
+from course_lib.grading import compare, diagnose, judge, plain, question
 
 SEEDS = 8
 KEYS = question.keys()
 QUESTIONS = [asked.name for key in KEYS for asked in question.assignment(key).questions]
 RAISED = (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError)  # what `compare` expects of a mistake
-# (question, mistake): mistakes that come first in the list and have the same output in some part
-TWINS = {
-    ("a1.conditional", "narrowest_of_all"): {"reversed_bisection"},
-    ("a1.conditional", "narrow_bracket"): {"reversed_bisection"},
-    ("a2.relu_rule", "at_least_zero"): {"guided_without_its_first_half"},
-    ("a3.fgsm", "less_wrong"): {"never_targeted"},
-}
 
 
 def call(function, inputs):
@@ -64,18 +57,42 @@ def test_the_parts_that_a_mistake_fails_do_not_depend_on_the_draw(name):
         assert kept == mistake.points, mistake.says
 
 
+def rows(asked, answers):
+    """What `diagnose` gets: the calls of one draw, and these answers to them."""
+    return [
+        (part, inputs, right, {"error": str(answer)} if isinstance(answer, Exception) else {"answer": answer})
+        for (part, inputs, right, _), answer in zip(drawn(asked.name, 0), answers, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_a_mistake_is_called_by_its_own_name(name):
-    """In every part that it fails, and in each by its own name alone, but for the twins."""
+    """In every part that it fails, but for those where it raises."""
     asked = question.question(name)
     for i, mistake in enumerate(asked.mistakes):
-        others = TWINS.get((name, mistake.function.__name__), set())
-        said = set()
-        for _, inputs, right, found in drawn(name, 0):
-            if wrong(asked, found[i], inputs, right) and not isinstance(found[i], Exception):
-                said.add(compare.verdict(asked, found[i], inputs, right))
-        named = {one.function.__name__ for one in asked.mistakes if f"It looks as if {one.says}." in said}
-        assert named - others == {mistake.function.__name__} or isinstance(drawn(name, 0)[-1][3][i], Exception), said
+        answers = [found[i] for *_, found in drawn(name, 0)]
+        said = diagnose.wrong_parts(asked, rows(asked, answers)).values()
+        raised = {str(one) for one in answers if isinstance(one, Exception)}
+        assert set(said) - raised <= {diagnose.named(mistake)}, said
+        assert set(said), mistake.says
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_mistake_that_explains_only_one_call_is_not_named(name):
+    asked = question.question(name)
+    for i in range(len(asked.mistakes)):
+        other = (i + 1) % len(asked.mistakes)
+        answers = [found[i if k == 0 else other] for k, (*_, found) in enumerate(drawn(name, 0))]
+        said = set(diagnose.wrong_parts(asked, rows(asked, answers)).values())
+        whole = [[found[k] for *_, found in drawn(name, 0)] for k in (i, other)]
+        if all(
+            any(
+                wrong(asked, one, inputs, right) and not alike(asked, one, there)
+                for one, there, (_, inputs, right, _) in zip(answers, same, drawn(name, 0), strict=True)
+            )
+            for same in whole
+        ):
+            assert not said & {diagnose.named(asked.mistakes[k]) for k in (i, other)}, said
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -238,13 +255,12 @@ def test_what_people_hand_in_is_named_in_every_part_that_fails(name, how):
     asked = question.question(name)
     space = {}
     exec(text, space)
-    failed = []
-    for _, inputs, right in judge.calls(name, 5):
+    found = []
+    for part, inputs, right in judge.calls(name, 5):
         answer = call(space[asked.function], inputs)
-        if wrong(asked, answer, inputs, right):
-            failed.append(compare.verdict(asked, answer, inputs, right))
-    assert failed and all(said.startswith("It looks as if") for said in failed)
-    assert sum(says in said for said in failed) > len(failed) / 2, failed
+        found.append((part, inputs, right, {"error": ""} if isinstance(answer, Exception) else {"answer": answer}))
+    said = diagnose.wrong_parts(asked, found)
+    assert said and all("It looks as if" in one and says in one for one in said.values()), said
 
 
 def test_a_right_answer_that_changes_its_arguments_is_still_compared_with_what_was_asked():

@@ -1,5 +1,6 @@
 """More right solutions, so that every question has five or more, each by another way than the reference's."""
 
+# ruff: noqa: E501 - lines of students
 import pytest
 from test_grading_fairness import SOLUTIONS as OTHERS
 from test_grading_right import NEIGHBOURS, answered
@@ -51,6 +52,71 @@ def conditional(codes, perplexity):
     return out
 """,
     },
+    "a1.filter_images": {
+        "a loop over images": """
+import torch
+def filter_images(weight):
+    x = weight if weight.shape[1] == 3 else weight.reshape(-1, 1, *weight.shape[2:])
+    out = []
+    for one in x:
+        m = one.abs().max()
+        one = one / m if m > 0 else one
+        out.append(((one + 1) / 2).expand(3, *one.shape[1:]))
+    return torch.stack(out)
+""",
+        "numpy": """
+import numpy as np
+def filter_images(weight):
+    w = weight.numpy()
+    if w.shape[1] != 3:
+        w = np.repeat(w.reshape(-1, 1, *w.shape[2:]), 3, axis=1)
+    m = np.abs(w).max(axis=(1, 2, 3), keepdims=True)
+    return np.where(m > 0, w / np.where(m > 0, m, 1), 0) / 2 + 0.5
+""",
+        "a norm": """
+import torch
+def filter_images(weight):
+    n, c, h, w = weight.shape
+    x = weight if c == 3 else weight.view(n * c, 1, h, w)
+    m = x.flatten(1).norm(p=float("inf"), dim=1).view(-1, 1, 1, 1)
+    x = torch.where(m == 0, 0, x / m.where(m > 0, torch.ones_like(m)))
+    return (x * 0.5 + 0.5).repeat(1, 3 // x.shape[1], 1, 1)
+""",
+        "the larger of both ends": """
+import torch
+def filter_images(weight):
+    if weight.size(1) != 3:
+        weight = torch.cat([f[:, None] for f in weight])
+    flat = weight.flatten(1)
+    m = torch.maximum(flat.amax(1), -flat.amin(1)).clamp_min(1e-30)[:, None, None, None]
+    return torch.lerp(torch.full_like(weight, 0.5), (weight / m + 1) / 2, 1.0).expand(-1, 3, -1, -1)
+""",
+    },
+    "a1.colour_share": {
+        "the rest of the colours": """
+def colour_share(weight):
+    rest = weight - weight.mean(1, keepdim=True)
+    return rest.square().flatten(1).sum(1) / weight.square().flatten(1).sum(1)
+""",
+        "variances": """
+import torch
+def colour_share(weight):
+    return 3 * weight.var(1, correction=0).sum((1, 2)) / weight.pow(2).sum((1, 2, 3))
+""",
+        "a projection": """
+import torch
+def colour_share(weight):
+    grey = torch.full((3,), 3 ** -0.5).to(weight)
+    along = torch.einsum("c,nchw->nhw", grey, weight)
+    return 1 - along.flatten(1).norm(dim=1) ** 2 / weight.flatten(1).norm(dim=1) ** 2
+""",
+        "numpy": """
+import numpy as np
+def colour_share(weight):
+    w = weight.numpy()
+    return [float(1 - 3 * (f.mean(0) ** 2).sum() / (f ** 2).sum()) for f in w]
+""",
+    },
     "a1.tsne_slope": {
         "attraction less repulsion": """
 import torch
@@ -71,6 +137,167 @@ def tsne_slope(p, y, exaggeration):
         z = w.sum() - len(y)
         return exaggeration * (p[on] * torch.log1p(d[on])).sum() + z.log()
     return torch.func.grad(kl)(y)
+""",
+    },
+    "a2.rule_map": {
+        "a function of one's own in place of each ReLU": """
+import torch
+from torch import nn
+class Ruled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, rule):
+        y = x.clamp(min=0)
+        ctx.save_for_backward(y)
+        ctx.rule = rule
+        return y
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        if ctx.rule != "gradient":
+            g = g * (g > 0)
+        if ctx.rule != "deconvnet":
+            g = g * (y > 0)
+        return g, None
+def rule_map(net, x, label, rule):
+    x = x.detach().clone().requires_grad_()
+    y = x
+    for module in net:
+        y = Ruled.apply(y, rule) if isinstance(module, nn.ReLU) else module(y)
+    y[torch.arange(len(y)), label].sum().backward()
+    return x.grad
+""",
+        "forward swapped, and put back": """
+import torch
+from torch import nn
+class Rule(torch.autograd.Function):
+    forward = staticmethod(lambda ctx, x, rule: (ctx.save_for_backward(x), setattr(ctx, "rule", rule), x.relu())[2])
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        on, up = (x > 0).to(g), (g > 0).to(g)
+        return g * {"gradient": on, "deconvnet": up, "guided": on * up}[ctx.rule], None
+def rule_map(net, x, label, rule):
+    relus = [m for m in net.modules() if type(m) is nn.ReLU]
+    for m in relus:
+        m.forward = lambda z: Rule.apply(z, rule)
+    try:
+        z = x.clone().requires_grad_(True)
+        return torch.autograd.grad((net(z) * nn.functional.one_hot(label, net(z).shape[1])).sum(), z)[0]
+    finally:
+        for m in relus:
+            del m.forward
+""",
+        "a layer at a time, backwards by hand": """
+import torch
+from torch import nn
+def rule_map(net, x, label, rule):
+    values, modules = [x.detach()], list(net)
+    for m in modules:
+        values.append(m(values[-1]).detach())
+    g = torch.zeros_like(values[-1])
+    g[range(len(x)), label] = 1
+    for m, before, after in zip(modules[::-1], values[-2::-1], values[::-1]):
+        if isinstance(m, nn.ReLU):
+            g = g if rule == "gradient" else g.clamp(min=0)
+            g = g if rule == "deconvnet" else g * (after > 0)
+        else:
+            z = before.clone().requires_grad_()
+            (g,) = torch.autograd.grad(m(z), z, g)
+    return g
+""",
+        "hooks, an image at a time": """
+import torch
+from torch import nn
+def rule_map(net, x, label, rule):
+    def note(m, i, o):
+        m.seen = o.detach()
+    def change(m, gi, go):
+        g = go[0]
+        g = torch.where(g > 0, g, 0) if rule in ("deconvnet", "guided") else g
+        return (torch.where(m.seen > 0, g, 0) if rule in ("gradient", "guided") else g,)
+    handles = []
+    for m in net.modules():
+        if isinstance(m, nn.ReLU):
+            handles += [m.register_forward_hook(note), m.register_full_backward_hook(change)]
+    maps = []
+    for one, y in zip(x, label.tolist()):
+        z = one[None].detach().clone().requires_grad_()
+        net(z)[0, y].backward()
+        maps.append(z.grad)
+    [h.remove() for h in handles]
+    return torch.cat(maps)
+""",
+    },
+    "a2.receptive_field": {
+        "from above to below": """
+def receptive_field(layers):
+    first, last, jump = 0, 0, 1
+    for kernel, stride, padding in layers[::-1]:
+        first = first * stride - padding
+        last = last * stride - padding + kernel - 1
+        jump *= stride
+    return last - first + 1, jump, first
+""",
+        "sums over products of strides": """
+import math
+def receptive_field(layers):
+    jumps = [math.prod(s for _, s, _ in layers[:i]) for i in range(len(layers) + 1)]
+    size = 1 + sum((k - 1) * j for (k, _, _), j in zip(layers, jumps))
+    return [size, jumps[-1], -sum(p * j for (_, _, p), j in zip(layers, jumps))]
+""",
+        "recursion": """
+def receptive_field(layers):
+    if not layers:
+        return 1, 1, 0
+    size, step, start = receptive_field(layers[:-1])
+    kernel, stride, padding = layers[-1]
+    return size + kernel * step - step, stride * step, start - step * padding
+""",
+        "a tensor of whole numbers": """
+import torch
+def receptive_field(layers):
+    now = torch.tensor([1, 1, 0])
+    for k, s, p in layers:
+        j = int(now[1])
+        now = torch.stack([now[0] + (k - 1) * j, now[1] * s, now[2] - p * j])
+    return now
+""",
+    },
+    "a2.top_patches": {
+        "amax and argmax": """
+import torch
+def top_patches(maps, stride, start, k):
+    order = maps.amax((1, 2)).argsort(descending=True)[:k]
+    at = maps[order].flatten(1).argmax(1)
+    corners = torch.stack([at.div(maps.shape[2], rounding_mode="floor"), at.remainder(maps.shape[2])], dim=-1)
+    return maps.amax((1, 2))[order], order, corners * stride + start
+""",
+        "numpy": """
+import numpy as np
+def top_patches(maps, stride, start, k):
+    a = maps.numpy()
+    best = a.max(axis=(1, 2))
+    index = np.argsort(-best)[:k]
+    corners = [start + stride * np.array(np.unravel_index(a[i].argmax(), a[i].shape)) for i in index]
+    return best[index], index, np.stack(corners)
+""",
+        "a loop": """
+import torch
+def top_patches(maps, stride, start, k):
+    found = []
+    for n, one in enumerate(maps.tolist()):
+        found.append(max((v, n, i, j) for i, row in enumerate(one) for j, v in enumerate(row)))
+    found = sorted(found, reverse=True)[:k]
+    return ([v for v, *_ in found], [n for _, n, *_ in found], [[start + stride * i, start + stride * j] for *_, i, j in found])
+""",
+        "rows, then columns": """
+import torch
+def top_patches(maps, stride, start, k):
+    by_row, column = maps.max(2)
+    value, row = by_row.max(1)
+    value, index = torch.topk(value, k)
+    row = row[index]
+    return value, index, torch.stack([row, column[index, row]], 1).mul(stride).add(start)
 """,
     },
     "a3.step": {
@@ -140,6 +367,79 @@ def smooth(slope, power):
     return out
 """,
     },
+    "a3.ascend": {
+        "all in one function": """
+import torch
+def ascend(net, x, label, shifts, length, decay, power):
+    m, (h, w) = len(shifts), x.shape[2:]
+    f = (torch.fft.fftfreq(h).double()[:, None] ** 2 + torch.fft.rfftfreq(w).double() ** 2).sqrt()
+    divisor = f.clamp(min=1 / max(h, w)) ** power
+    x = x.clone()
+    for k in range(m):
+        z = x.detach().requires_grad_()
+        score = sum(net(z.roll(tuple(s), (2, 3))).gather(1, label[:, None]).sum() for s in shifts[k].tolist())
+        g = torch.autograd.grad(score / len(shifts[k]), z)[0]
+        g = torch.fft.irfft2(torch.fft.rfft2(g) / divisor, s=(h, w)) - 2 * decay * (x - 0.5)
+        n = g.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+        x = (x + (m - k) / m * length * g / n).clamp(0, 1)
+    return x
+""",
+        "lengths of a linspace": """
+import torch
+def direction(net, x, label, some, power, decay):
+    h, w = x.shape[2:]
+    z = x.detach().clone().requires_grad_()
+    batch = torch.cat([torch.roll(z, tuple(s), (2, 3)) for s in some.tolist()])
+    score = net(batch)[torch.arange(len(batch)), label.repeat(len(some))].sum() / len(some)
+    score.backward()
+    table = (torch.fft.fftfreq(h).double().view(-1, 1).square() + torch.fft.fftfreq(w).double().square()).sqrt()
+    table = torch.maximum(table, torch.tensor(1 / max(h, w)).double()).pow(-power)
+    return torch.fft.ifft2(torch.fft.fft2(z.grad) * table).real + decay * (1 - 2 * x)
+def ascend(net, x, label, shifts, length, decay, power):
+    for alpha, some in zip(torch.linspace(length, 0, len(shifts) + 1)[:-1].tolist(), shifts):
+        d = torch.nn.functional.normalize(direction(net, x, label, some, power, decay).flatten(1)).view_as(x)
+        x = torch.clip(x + alpha * d, 0.0, 1.0)
+    return x
+""",
+        "an image at a time, recursion": """
+import torch
+def one(net, x, y, shifts, length, left, m, decay, power):
+    if not left:
+        return x
+    some, h, w = shifts[m - left], x.shape[2], x.shape[3]
+    def mean_score(z):
+        return sum(net(z.roll((int(a), int(b)), (2, 3)))[0, y] for a, b in some) / len(some)
+    g = torch.func.grad(mean_score)(x)
+    f = torch.hypot(*torch.meshgrid(torch.fft.fftfreq(h).double(), torch.fft.fftfreq(w).double(), indexing="ij"))
+    g = torch.fft.ifft2(torch.fft.fft2(g) / f.clamp_min(1 / max(h, w)) ** power).real
+    d = g - 2 * decay * (x - 0.5)
+    x = (x + length * left / m * d / max(float(d.norm()), 1e-12)).clamp(0, 1)
+    return one(net, x, y, shifts, length, left - 1, m, decay, power)
+def ascend(net, x, label, shifts, length, decay, power):
+    m = len(shifts)
+    rows = [one(net, x[i:i + 1], int(y), shifts, length, m, m, decay, power) for i, y in enumerate(label)]
+    return torch.cat(rows)
+""",
+        "a while loop, numpy's transform": """
+import numpy as np, torch
+def ascend(net, x, label, shifts, length, decay, power):
+    h, w = x.shape[-2:]
+    f = np.sqrt(np.fft.fftfreq(h)[:, None] ** 2 + np.fft.fftfreq(w)[None] ** 2)
+    f = np.maximum(f, 1 / max(h, w)) ** power
+    y, k = x.numpy().copy(), 0
+    while k < len(shifts):
+        g = np.zeros_like(y)
+        for a, b in shifts[k].tolist():
+            z = torch.tensor(np.roll(y, (a, b), (2, 3)), requires_grad=True)
+            net(z)[range(len(y)), label].sum().backward()
+            g += np.roll(z.grad.numpy(), (-a, -b), (2, 3)) / len(shifts[k])
+        d = np.fft.ifft2(np.fft.fft2(g) / f).real - 2 * decay * (y - 0.5)
+        size = np.sqrt((d**2).sum((1, 2, 3), keepdims=True))
+        y = np.clip(y + length * (1 - k / len(shifts)) * d / np.maximum(size, 1e-12), 0, 1)
+        k += 1
+    return y
+""",
+    },
     "a3.fgsm": {
         "torch.func": """
 import torch
@@ -166,24 +466,25 @@ def fgsm(net, x, label, epsilon, targeted):
         "an image at a time": """
 import torch
 import torch.nn.functional as F
-def pgd(net, x, label, epsilon, step_size, steps, noise):
+def pgd(net, x, label, epsilon, step_size, steps, noise, targeted):
     done = []
     for first, y, nu in zip(x[:, None], label[:, None], noise[:, None]):
         z = (first + nu).clamp(0, 1)
         for _ in range(steps):
             z = z.clone().detach().requires_grad_()
             g = torch.autograd.grad(F.nll_loss(net(z).log_softmax(1), y), z)[0]
-            z = torch.clamp(z.detach() + step_size * g.sign(), min=first - epsilon, max=first + epsilon).clamp(0, 1)
+            z = z.detach() + (-1 if targeted else 1) * step_size * g.sign()
+            z = torch.clamp(z, min=first - epsilon, max=first + epsilon).clamp(0, 1)
         done.append(z)
     return torch.cat(done)
 """,
         "in place, torch.func": """
 import torch
-def pgd(net, x, label, epsilon, step_size, steps, noise):
+def pgd(net, x, label, epsilon, step_size, steps, noise, targeted):
     slope = torch.func.grad(lambda z: torch.nn.functional.cross_entropy(net(z), label, reduction="sum"))
     z = x.add(noise).clamp_(0, 1)
     for _ in range(steps):
-        z.add_(slope(z).sign(), alpha=step_size)
+        z.add_(slope(z).sign(), alpha=-step_size if targeted else step_size)
         z.sub_(x).clamp_(-epsilon, epsilon).add_(x).clamp_(0, 1)
     return z
 """,
@@ -209,6 +510,90 @@ def fooled(before, after, label):
     centre = p + z2 / 2 / n
     spread = (z2 * (p * (1 - p) / n + z2 / 4 / n**2)).sqrt()
     return torch.stack([p, centre - spread, centre + spread]) / torch.stack([torch.ones(()), 1 + z2 / n, 1 + z2 / n])
+""",
+    },
+    "a4.invert": {
+        "autograd for all": """
+import torch
+from course_lib.taps import Taps
+def invert(net, layer, x, z, weight, steps, rate):
+    see = Taps(net, layer)
+    goal = see(x)[layer].detach()
+    z = z.clone().requires_grad_(True)
+    adam = torch.optim.Adam([z], lr=rate)
+    for _ in range(steps):
+        adam.zero_grad()
+        y = torch.sigmoid(z)
+        a = see(y)[layer]
+        d = ((a - goal) ** 2).flatten(1).sum(1) / (goal**2).flatten(1).sum(1)
+        rough = (y[..., 1:] - y[..., :-1]).pow(2).sum() + (y[..., 1:, :] - y[..., :-1, :]).pow(2).sum()
+        (d.sum() + weight * rough).backward()
+        adam.step()
+    return torch.sigmoid(z).detach()
+""",
+        "Adam by hand": """
+import torch
+def invert(net, layer, x, z, weight, steps, rate):
+    def f(v):
+        for name, module in net.named_children():
+            v = module(v)
+            if name == layer:
+                return v
+    with torch.no_grad():
+        goal = f(x)
+    w, m, v = z.clone(), torch.zeros_like(z), torch.zeros_like(z)
+    for t in range(1, steps + 1):
+        y = w.sigmoid().detach().requires_grad_()
+        d = sum((f(y) - goal)[i].square().sum() / goal[i].square().sum() for i in range(len(x)))
+        (g,) = torch.autograd.grad(d + weight * sum(y.diff(dim=k).square().sum() for k in (2, 3)), y)
+        g = g * y.detach() * (1 - y.detach())
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w = w - rate * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+    return 1 / (1 + torch.exp(-w))
+""",
+        "a parameter, torch.func": """
+import torch
+from course_lib.taps import Taps
+def invert(net, layer, x, z, weight, steps, rate):
+    features = Taps(net, layer)
+    with torch.no_grad():
+        a0 = features(x)[layer].flatten(1)
+    p = torch.nn.Parameter(z.detach().clone())
+    opt = torch.optim.Adam([p], rate)
+    size = a0.norm(dim=1) ** 2
+    for step in range(steps):
+        y = p.sigmoid()
+        seen = y.detach().requires_grad_()
+        ((features(seen)[layer].flatten(1) - a0).norm(dim=1) ** 2 / size).sum().backward()
+        lap = torch.zeros_like(seen)
+        for k in (2, 3):
+            e = y.detach().diff(dim=k)
+            n = y.shape[k]
+            lap.narrow(k, 0, n - 1).sub_(2 * e)
+            lap.narrow(k, 1, n - 1).add_(2 * e)
+        opt.zero_grad(set_to_none=True)
+        y.backward(seen.grad + weight * lap)
+        opt.step()
+    return p.detach().sigmoid()
+""",
+        "an image at a time": """
+import torch
+from course_lib.taps import Taps
+def one(net, layer, x, z, weight, steps, rate):
+    taps = Taps(net, layer)
+    goal = taps(x)[layer].detach()
+    z = z.clone().requires_grad_()
+    engine = torch.optim.Adam([z], lr=rate)
+    for _ in range(steps):
+        y = z.sigmoid()
+        loss = torch.nn.functional.mse_loss(taps(y)[layer], goal, reduction="sum") / goal.pow(2).sum()
+        for k in (2, 3):
+            loss = loss + weight * torch.diff(y, dim=k).pow(2).sum()
+        z.grad = torch.autograd.grad(loss, z)[0]
+        engine.step()
+    return z.sigmoid().detach()
+def invert(net, layer, x, z, weight, steps, rate):
+    return torch.cat([one(net, layer, a, b, weight, steps, rate) for a, b in zip(x.split(1), z.split(1))])
 """,
     },
     "a4.code_distance": {
@@ -430,6 +815,161 @@ def gram_slope(a, target):
         for j in range(w):
             g[:, :, i, j] = (gap @ a[:, :, i, j, None])[..., 0] / (c**2 * h * w)
     return g
+""",
+    },
+    "a5.content_energy": {
+        "mse_loss": """
+import torch.nn.functional as F
+def content_energy(a, a0):
+    return F.mse_loss(a, a0, reduction="sum") / 2
+""",
+        "a norm": """
+def content_energy(a, a0):
+    return (a - a0).norm().pow(2).mul(0.5)
+""",
+        "a product": """
+import torch
+def content_energy(a, a0):
+    d = (a - a0).reshape(-1)
+    return d @ d / 2
+""",
+        "numpy": """
+import numpy as np
+def content_energy(a, a0):
+    return float(np.sum((a.numpy() - a0.numpy()) ** 2) / 2)
+""",
+    },
+    "a5.total_variation": {
+        "diff": """
+def total_variation(x):
+    return sum(x.diff(dim=k).square().sum() for k in (2, 3))
+""",
+        "mse_loss": """
+import torch.nn.functional as F
+def total_variation(x):
+    t = F.mse_loss(x[:, :, 1:], x[:, :, :-1], reduction="sum")
+    return t + F.mse_loss(x[:, :, :, 1:], x[:, :, :, :-1], reduction="sum")
+""",
+        "convolutions": """
+import torch
+import torch.nn.functional as F
+def total_variation(x):
+    one = x.reshape(-1, 1, *x.shape[2:])
+    k = torch.tensor([-1.0, 1.0]).to(x)
+    return F.conv2d(one, k.view(1, 1, 1, 2)).pow(2).sum() + F.conv2d(one, k.view(1, 1, 2, 1)).pow(2).sum()
+""",
+        "replicated borders": """
+import torch.nn.functional as F
+def total_variation(x):
+    y = F.pad(x, (0, 1, 0, 1), mode="replicate")
+    return ((y[..., :-1, 1:] - x) ** 2 + (y[..., 1:, :-1] - x) ** 2).sum()
+""",
+    },
+    "a5.transfer": {
+        "losses inside": """
+import torch
+from course_lib.taps import Taps
+def transfer(net, content, style, deep, weights, alpha, smoothness, steps, rate):
+    see = Taps(net, *{deep: 0, **weights})
+    with torch.no_grad():
+        keep = see(content)[deep]
+        grams = {k: v.flatten(2) @ v.flatten(2).mT / v[0, 0].numel() for k, v in see(style).items() if k in weights}
+    x = content.detach().clone().requires_grad_(True)
+    adam = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        adam.zero_grad()
+        a = see(x)
+        loss = alpha / 2 * (a[deep] - keep).pow(2).sum()
+        for k, w in weights.items():
+            f = a[k].flatten(2)
+            loss = loss + w * (f @ f.mT / f.shape[-1] - grams[k]).pow(2).sum() / (2 * f.shape[1]) ** 2
+        loss = loss + smoothness * sum(x.diff(dim=k).pow(2).sum() for k in (2, 3))
+        loss.backward()
+        adam.step()
+        x.data = x.data.clamp(0, 1)
+    return x.detach()
+""",
+        "an image at a time": """
+import torch
+from course_lib.taps import Taps
+def gram(a):
+    return torch.einsum("nchw,ndhw->ncd", a, a) / (a.shape[2] * a.shape[3])
+def transfer(net, content, style, deep, weights, alpha, smoothness, steps, rate):
+    taps = Taps(net, *dict.fromkeys([*weights, deep]))
+    s = {name: gram(a).detach() for name, a in taps(style).items()}
+    made = []
+    for one in content.split(1):
+        c = taps(one)[deep].detach()
+        p = torch.nn.Parameter(one.clone())
+        opt = torch.optim.Adam([p], rate)
+        for _ in range(steps):
+            a = taps(p)
+            E = 0.5 * alpha * (a[deep] - c).square().sum()
+            E = E + sum(w * (gram(a[n]) - s[n]).square().sum() / 4 / a[n].shape[1] ** 2 for n, w in weights.items())
+            E = E + smoothness * ((p[..., 1:] - p[..., :-1]).square().sum() + (p[..., 1:, :] - p[..., :-1, :]).square().sum())
+            p.grad = torch.autograd.grad(E, p)[0]
+            opt.step()
+            with torch.no_grad():
+                p.clamp_(0, 1)
+        made.append(p.detach())
+    return torch.cat(made)
+""",
+        "Adam by hand": """
+import torch
+def run(net, x, wanted):
+    found = {}
+    for name, module in net.named_children():
+        x = module(x)
+        if name in wanted:
+            found[name] = x
+        if set(found) == set(wanted):
+            return found
+def gram(a):
+    f = a.flatten(2)
+    return f.matmul(f.transpose(1, 2)) / f.shape[2]
+def transfer(net, content, style, deep, weights, alpha, smoothness, steps, rate):
+    wanted = {deep, *weights}
+    with torch.no_grad():
+        c, s = run(net, content, wanted)[deep], run(net, style, wanted)
+    x, m, v = content.clone(), torch.zeros_like(content), torch.zeros_like(content)
+    for t in range(1, steps + 1):
+        y = x.clone().requires_grad_()
+        a = run(net, y, wanted)
+        loss = alpha * (a[deep] - c).square().sum() / 2 + smoothness * sum(y.diff(dim=k).square().sum() for k in (2, 3))
+        for k in weights:
+            loss = loss + weights[k] * (gram(a[k]) - gram(s[k])).square().sum() / (4 * a[k].shape[1] ** 2)
+        g = torch.autograd.grad(loss, y)[0]
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        x = (x - rate * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)).clip(0, 1)
+    return x
+""",
+        "a closure": """
+import torch
+import torch.nn.functional as F
+from course_lib.taps import Taps
+def transfer(net, content, style, deep, weights, alpha, smoothness, steps, rate):
+    taps = Taps(net, *dict.fromkeys((deep, *weights)))
+    target, goal = taps(style), taps(content)[deep].detach()
+    corr = lambda a: torch.bmm(a.flatten(2), a.flatten(2).permute(0, 2, 1)) / a.flatten(2).size(2)
+    target = {k: corr(a).detach() for k, a in target.items()}
+    x = content.clone().requires_grad_()
+    optimizer = torch.optim.Adam(params=[x], lr=rate)
+    def closure():
+        optimizer.zero_grad()
+        a = taps(x)
+        terms = [alpha / 2 * F.mse_loss(a[deep], goal, reduction="sum")]
+        for k, w in weights.items():
+            have = corr(a[k])
+            terms.append(w * F.mse_loss(have, target[k].expand_as(have), reduction="sum") / (4 * have.shape[1] ** 2))
+        terms.append(smoothness * F.mse_loss(x[..., 1:], x[..., :-1], reduction="sum"))
+        terms.append(smoothness * F.mse_loss(x[..., 1:, :], x[..., :-1, :], reduction="sum"))
+        loss = torch.stack(terms).sum()
+        loss.backward()
+        return loss
+    for _ in range(steps):
+        optimizer.step(closure)
+        x.data.clamp_(min=0, max=1)
+    return x.detach()
 """,
     },
     "a5.unit_variance": {

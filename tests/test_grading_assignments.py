@@ -91,16 +91,21 @@ def results(asked, tmp_path_factory):
     """{student: {question: result}} of the solution, the stub, and notebooks that hold one mistake a question."""
     folder = tmp_path_factory.mktemp(asked.key)
     books = {"solution": submissions.solution(asked.key), "stub": submissions.stub(asked.key)}
-    for i in range(max(len(one.mistakes) for one in asked.questions)):
-        wrong = {
-            one.name: submissions.mistaken(one, one.mistakes[i]) for one in asked.questions if i < len(one.mistakes)
-        }
-        books[f"mistake{i}"] = submissions.handed_in(asked.key, wrong, submissions.solution)
+    for group, whole in (("mistake", False), ("whole", True)):  # whole algorithms call other answers, right ones here
+        chosen = [one for one in asked.questions if bool(one.needs) is whole]
+        for i in range(max((len(one.mistakes) for one in chosen), default=0)):
+            wrong = {one.name: submissions.mistaken(one, one.mistakes[i]) for one in chosen if i < len(one.mistakes)}
+            books[f"{group}{i}"] = submissions.handed_in(asked.key, wrong, submissions.solution)
     for name, book in books.items():
         (folder / f"{name}.ipynb").write_bytes(submissions.bytes_of(book))
     BOOKS[asked.key] = books
     _, found, graded = grade.grade(folder, folder / "grades", asked.key)
     return {one.student: {result.question: result for result in graded[one.slug]} for one in found.submissions}
+
+
+def book_of(one, i):
+    """The student who hands in mistake i of a question."""
+    return f"{'whole' if one.needs else 'mistake'}{i}"
 
 
 def test_the_solution_gets_full_marks(asked, results):
@@ -117,14 +122,14 @@ def test_the_stub_gets_nothing(asked, results):
 
 def test_each_known_mistake_keeps_what_the_rubric_says(asked, results):
     rows = [(one, i, mistake) for one in asked.questions for i, mistake in enumerate(one.mistakes)]
-    table = {(one.name, mistake.says): results[f"mistake{i}"][one.name].points for one, i, mistake in rows}
+    table = {(one.name, mistake.says): results[book_of(one, i)][one.name].points for one, i, mistake in rows}
     assert table == {(one.name, mistake.says): mistake.points for one, _, mistake in rows}
 
 
 def test_a_known_mistake_is_called_by_its_name(asked, results):
     for one in asked.questions:
         for i in range(len(one.mistakes)):
-            said = " ".join(part.said for part in results[f"mistake{i}"][one.name].parts)
+            said = " ".join(part.said for part in results[book_of(one, i)][one.name].parts)
             assert one.judge or any(mistake.says in said for mistake in one.mistakes), said
 
 
