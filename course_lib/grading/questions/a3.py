@@ -98,20 +98,20 @@ STEP = Question(
     function="step",
     reference=step,
     parts=(
-        step_part("without decay", 4, lengths=(1,), length=1.0, decay=0.0, low=0.3, high=0.7),
-        step_part("with decay", 2, lengths=(1,), length=1.0, decay=2.0, low=0.3, high=0.9),
-        step_part("a batch, near black and white", 2, lengths=(1, 4, 16), length=6.0, decay=2.0, low=0.0, high=1.0),
-        step_part("a gradient of zero, no step", 2, lengths=(1, 0), length=1.0, decay=0.0, low=0.3, high=0.7),
+        step_part("without decay", 2, lengths=(1,), length=1.0, decay=0.0, low=0.3, high=0.7),
+        step_part("with decay", 1, lengths=(1,), length=1.0, decay=2.0, low=0.3, high=0.9),
+        step_part("a batch, near black and white", 1, lengths=(1, 4, 16), length=6.0, decay=2.0, low=0.0, high=1.0),
+        step_part("a gradient of zero, no step", 1, lengths=(1, 0), length=1.0, decay=0.0, low=0.3, high=0.7),
     ),
     mistakes=(
         Mistake("the step goes downhill", downhill),
         Mistake("the direction is not divided by its length", as_long_as_the_gradient),
         Mistake("the direction is divided by its largest value, and not by its length", over_the_largest),
-        Mistake("the decay pulls towards black (0), and not towards mid grey (0.5)", towards_black, 6),
-        Mistake("the derivative of the square has lost its factor 2", without_the_two, 6),
-        Mistake("the whole batch shares one length; each image has its own", one_length_for_the_batch, 8),
-        Mistake("the result is not clipped to [0, 1]", out_of_the_range, 8),
-        Mistake("the decay pushes away from mid grey: its sign is reversed", away_from_grey, 6),
+        Mistake("the decay pulls towards black (0), and not towards mid grey (0.5)", towards_black, 3),
+        Mistake("the derivative of the square has lost its factor 2", without_the_two, 3),
+        Mistake("the whole batch shares one length; each image has its own", one_length_for_the_batch, 4),
+        Mistake("the result is not clipped to [0, 1]", out_of_the_range, 4),
+        Mistake("the decay pushes away from mid grey: its sign is reversed", away_from_grey, 3),
         Mistake(
             "the colours of each pixel were brought to length one, and not the whole image (F.normalize: dim=1)",
             each_pixel_alone,
@@ -218,20 +218,20 @@ JITTERED_SLOPE = Question(
     function="jittered_slope",
     reference=jittered_slope,
     parts=(
-        jitter_part("no shift", 4, 1, 1, 0),
-        jitter_part("one shift", 5, 1, 1, 6),
-        jitter_part("several shifts of a batch", 6, 3, 3, 6),
+        jitter_part("no shift", 2, 1, 1, 0),
+        jitter_part("one shift", 4, 1, 1, 6),
+        jitter_part("several shifts of a batch", 4, 3, 3, 6),
     ),
     mistakes=(
-        Mistake("the gradient is not rolled back to where the pixels are", not_rolled_back, 4),
-        Mistake("down and right are exchanged", right_before_down, 4),
-        Mistake("the gradients are summed over the shifts, and not averaged", shifts_summed, 9),
-        Mistake("only the last shift counts", only_the_last_shift, 9),
-        Mistake("each shift starts where the last one ended, and not at x", each_on_top_of_the_last, 9),
+        Mistake("the gradient is not rolled back to where the pixels are", not_rolled_back, 2),
+        Mistake("down and right are exchanged", right_before_down, 2),
+        Mistake("the gradients are summed over the shifts, and not averaged", shifts_summed, 6),
+        Mistake("only the last shift counts", only_the_last_shift, 6),
+        Mistake("each shift starts where the last one ended, and not at x", each_on_top_of_the_last, 6),
         Mistake("the probability was differentiated, and not the score before the softmax", of_the_probability),
         Mistake("the cross-entropy was differentiated, and not the score", of_the_loss),
-        Mistake("the first image's label was used for every image", one_label_for_all, 9),
-        Mistake("the gradient is rolled on by the same shift, and not back", rolled_on, 4),
+        Mistake("the first image's label was used for every image", one_label_for_all, 6),
+        Mistake("the gradient is rolled on by the same shift, and not back", rolled_on, 2),
     ),
 )
 
@@ -324,21 +324,147 @@ SMOOTH = Question(
     function="smooth",
     reference=smooth,
     parts=(
-        smooth_part("power 0, which changes nothing", 3, 16, 16, 0.0),
-        smooth_part("a square image", 7, 16, 16, 2.0),
-        smooth_part("wider than high, and odd", 5, 12, 17, 1.0),
+        smooth_part("power 0, which changes nothing", 2, 16, 16, 0.0),
+        smooth_part("a square image", 5, 16, 16, 2.0),
+        smooth_part("wider than high, and odd", 3, 12, 17, 1.0),
     ),
     mistakes=(
-        Mistake("frequencies are multiplied by f^power, and not divided", fine_before_coarse, 3),
-        Mistake("the two frequencies are added; f is the root of the sum of their squares", frequencies_added, 3),
-        Mistake("f^2 stands where f should: the root is missing", root_forgotten, 3),
+        Mistake("frequencies are multiplied by f^power, and not divided", fine_before_coarse, 2),
+        Mistake("the two frequencies are added; f is the root of the sum of their squares", frequencies_added, 2),
+        Mistake("f^2 stands where f should: the root is missing", root_forgotten, 2),
         Mistake("frequency 0 is set to zero, and not raised to the smallest frequency", mean_taken_out),
-        Mistake("the division is by f, whatever the power", always_once, 5),
-        Mistake("the inverse transform was not told the width, and odd widths lose a column", even_width, 10),
-        Mistake("the smallest frequency is 1 / height, and not 1 / the longer side", floor_of_the_height, 10),
-        Mistake("the frequencies are in the order of fftshift, and the transform is not", frequencies_shifted, 3),
+        Mistake("the division is by f, whatever the power", always_once, 3),
+        Mistake("the inverse transform was not told the width, and odd widths lose a column", even_width, 7),
+        Mistake("the smallest frequency is 1 / height, and not 1 / the longer side", floor_of_the_height, 7),
+        Mistake("the frequencies are in the order of fftshift, and the transform is not", frequencies_shifted, 2),
         Mistake("the absolute value was taken at the end, and not the real part", absolute_value),
     ),
+)
+
+# ---------------------------------------------------------------- the whole climb
+
+
+def ascend(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    for k, some in enumerate(shifts):
+        gradient = smooth(jittered_slope(net, x, label, some), power)
+        x = step(x, gradient, length * (1 - k / len(shifts)), decay)
+    return x
+
+
+def ascend_part(
+    name: str, points: float, *, n: int, steps: int, reach: int, length: float, decay: float, power: float
+) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Shifts of up to `reach` pixels, none of them zero where it is above 0, two of them for a step."""
+        drawn = torch.randint(1, reach + 1, (steps, 2, 2), generator=generator) if reach else torch.zeros(steps, 1, 2)
+        return {
+            "net": net(generator, classes=CLASSES),
+            "x": images(generator, n, 0.35, 0.65),
+            "label": labels(generator, n),
+            "shifts": drawn.long(),
+            "length": length,
+            "decay": decay,
+            "power": power,
+        }
+
+    return Part(name, points, inputs)
+
+
+def all_steps_alike(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    for some in shifts:
+        x = step(x, smooth(jittered_slope(net, x, label, some), power), length, decay)
+    return x
+
+
+def gradient_of_the_first_image(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    initial = x
+    for k, some in enumerate(shifts):
+        gradient = smooth(jittered_slope(net, initial, label, some), power)
+        x = step(x, gradient, length * (1 - k / len(shifts)), decay)
+    return x
+
+
+def always_from_the_first(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    moved = x
+    for k, some in enumerate(shifts):
+        gradient = smooth(jittered_slope(net, moved, label, some), power)
+        moved = step(x, gradient, length * (1 - k / len(shifts)), decay)
+    return moved
+
+
+def last_step_of_zero(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    for k, some in enumerate(shifts):
+        gradient = smooth(jittered_slope(net, x, label, some), power)
+        x = step(x, gradient, length * (1 - k / max(len(shifts) - 1, 1)), decay)
+    return x
+
+
+def first_shifts_always(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    for k in range(len(shifts)):
+        gradient = smooth(jittered_slope(net, x, label, shifts[0]), power)
+        x = step(x, gradient, length * (1 - k / len(shifts)), decay)
+    return x
+
+
+def never_smoothed(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    for k, some in enumerate(shifts):
+        x = step(x, jittered_slope(net, x, label, some), length * (1 - k / len(shifts)), decay)
+    return x
+
+
+def decay_left_out(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    for k, some in enumerate(shifts):
+        gradient = smooth(jittered_slope(net, x, label, some), power)
+        x = step(x, gradient, length * (1 - k / len(shifts)), 0.0)
+    return x
+
+
+def down_the_score(
+    net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor, length: float, decay: float, power: float
+) -> Tensor:
+    for k, some in enumerate(shifts):
+        gradient = smooth(jittered_slope(net, x, label, some), power)
+        x = step(x, -gradient, length * (1 - k / len(shifts)), decay)
+    return x
+
+
+ASCEND = Question(
+    name="a3.ascend",
+    function="ascend",
+    reference=ascend,
+    parts=(
+        ascend_part("a single step", 4, n=1, steps=1, reach=0, length=0.5, decay=0.0, power=0.0),
+        ascend_part("five steps, each shorter", 6, n=1, steps=5, reach=0, length=0.5, decay=0.0, power=0.0),
+        ascend_part("five shifted, smoothed steps", 5, n=1, steps=5, reach=6, length=0.5, decay=0.0, power=1.0),
+        ascend_part("a batch with decay", 5, n=2, steps=4, reach=6, length=0.5, decay=3.0, power=0.0),
+    ),
+    mistakes=(
+        Mistake("all steps have one length, and they should shrink", all_steps_alike, 4),
+        Mistake("every step takes the gradient at the first image", gradient_of_the_first_image, 4),
+        Mistake("each step starts from the first image, and not where the last one ended", always_from_the_first, 4),
+        Mistake("the last step has length zero: k runs to m - 1, and the steps are divided by m", last_step_of_zero, 4),
+        Mistake("every step takes the first step's shifts", first_shifts_always, 10),
+        Mistake("the gradient is never smoothed", never_smoothed, 15),
+        Mistake("the decay is left out", decay_left_out, 15),
+        Mistake("the steps go down the score", down_the_score),
+    ),
+    needs=("a3.step", "a3.jittered_slope", "a3.smooth"),
 )
 
 # ---------------------------------------------------------------- the fast gradient sign
@@ -409,16 +535,16 @@ FGSM = Question(
     function="fgsm",
     reference=fgsm,
     parts=(
-        fgsm_part("away from the label", 6, 1, targeted=False, low=0.2, high=0.8),
-        fgsm_part("towards a target", 4, 1, targeted=True, low=0.2, high=0.8),
-        fgsm_part("a batch, near black and white", 5, 3, targeted=False, low=0.0, high=1.0),
+        fgsm_part("away from the label", 4, 1, targeted=False, low=0.2, high=0.8),
+        fgsm_part("towards a target", 3, 1, targeted=True, low=0.2, high=0.8),
+        fgsm_part("a batch, near black and white", 3, 3, targeted=False, low=0.0, high=1.0),
     ),
     mistakes=(
-        Mistake("a target is treated like the true label", never_targeted, 11),
+        Mistake("a target is treated like the true label", never_targeted, 7),
         Mistake("the loss falls where it should rise: the sign is reversed", less_wrong),
         Mistake("the step is along the gradient itself, and not along its sign", along_the_gradient),
         Mistake("the score was differentiated, and not the cross-entropy", from_the_score),
-        Mistake("the result is not clipped to [0, 1]", unclipped, 10),
+        Mistake("the result is not clipped to [0, 1]", unclipped, 7),
         Mistake("the change is returned, and not the image", step_itself),
         Mistake("the gradient was divided by its length, and its sign was not taken", along_the_unit_gradient),
     ),
@@ -429,19 +555,28 @@ FGSM = Question(
 
 
 def pgd(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
     ball = adversarial.Ball(x, epsilon, "linf")
     moved = (x + noise).clamp(0, 1)
     for _ in range(steps):
         with torch.no_grad():
-            ball.pixels.copy_(adversarial.fgsm(net, moved, label, step_size, anyway=True))
+            ball.pixels.copy_(adversarial.fgsm(net, moved, label, step_size, targeted=targeted, anyway=True))
         ball.project()
         moved = ball().detach().clone()
     return moved
 
 
-def pgd_part(name: str, points: float, *, n: int, step_size: float, steps: int, noise: float, low: float) -> Part:
+def pgd_part(
+    name: str, points: float, *, n: int, step_size: float, steps: int, noise: float, low: float, targeted: bool = False
+) -> Part:
     def inputs(generator: Generator) -> dict[str, Plain]:
         shape = (n, 3, 16, 16)
         return {
@@ -452,94 +587,177 @@ def pgd_part(name: str, points: float, *, n: int, step_size: float, steps: int, 
             "step_size": step_size,
             "steps": steps,
             "noise": noise * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1),
+            "targeted": targeted,
         }
 
     return Part(name, points, inputs)
 
 
 def never_projected(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     moved = (x + noise).clamp(0, 1)
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
-        moved = (moved + step_size * g.sign()).clamp(0, 1)
+        moved = (moved + way * g.sign()).clamp(0, 1)
     return moved.detach()
 
 
 def projected_at_the_end(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     moved = x + noise
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
-        moved = moved + step_size * g.sign()
+        moved = moved + way * g.sign()
     return (x + (moved - x).clamp(-epsilon, epsilon)).clamp(0, 1).detach()
 
 
 def first_gradient_again(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     initial = (x + noise).clamp(0, 1).requires_grad_()
     (g,) = torch.autograd.grad(F.cross_entropy(net(initial), label), initial)
     moved = initial.detach()
     for _ in range(steps):
-        moved = (x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+        moved = (x + (moved + way * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
     return moved
 
 
 def no_random_start(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     moved = x
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
-        moved = (x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+        moved = (x + (moved + way * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
     return moved.detach()
 
 
 def outside_the_range(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     moved = x + noise
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
-        moved = x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)
+        moved = x + (moved + way * g.sign() - x).clamp(-epsilon, epsilon)
     return moved.detach()
 
 
 def downhill_steps(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     moved = (x + noise).clamp(0, 1)
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
-        moved = (x + (moved - step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+        moved = (x + (moved - way * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
     return moved.detach()
 
 
 def steps_along_the_gradient(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     moved = (x + noise).clamp(0, 1)
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label, reduction="sum"), moved)
-        moved = (x + (moved + step_size * g - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+        moved = (x + (moved + way * g - x).clamp(-epsilon, epsilon)).clamp(0, 1)
     return moved.detach()
 
 
 def noise_every_time(
-    net: nn.Module, x: Tensor, label: Tensor, epsilon: float, step_size: float, steps: int, noise: Tensor
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
 ) -> Tensor:
+    way = -step_size if targeted else step_size
     moved = x
     for _ in range(steps):
         moved = (moved + noise).clamp(0, 1).detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
+        moved = (x + (moved + way * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
+def no_target(
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
+) -> Tensor:
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
         (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label), moved)
         moved = (x + (moved + step_size * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
     return moved.detach()
@@ -550,19 +768,21 @@ PGD = Question(
     function="pgd",
     reference=pgd,
     parts=(
-        pgd_part("one step that stays in the ball", 5, n=1, step_size=0.06, steps=1, noise=0.0, low=0.2),
-        pgd_part("steps that leave the ball", 8, n=1, step_size=0.06, steps=5, noise=0.0, low=0.2),
-        pgd_part("from a random start, near black and white", 7, n=2, step_size=0.04, steps=5, noise=0.1, low=0.0),
+        pgd_part("one step that stays in the ball", 4, n=1, step_size=0.06, steps=1, noise=0.0, low=0.2),
+        pgd_part("steps that leave the ball", 6, n=1, step_size=0.06, steps=5, noise=0.0, low=0.2),
+        pgd_part("from a random start, near black and white", 6, n=2, step_size=0.04, steps=5, noise=0.1, low=0.0),
+        pgd_part("towards a target", 4, n=1, step_size=0.06, steps=5, noise=0.0, low=0.2, targeted=True),
     ),
     mistakes=(
-        Mistake("the steps together are not kept within epsilon of x", never_projected, 5),
-        Mistake("the result is projected once at the end, and not after each step", projected_at_the_end, 5),
-        Mistake("every step takes the first gradient again", first_gradient_again, 5),
-        Mistake("the steps start at x, whatever the noise", no_random_start, 13),
-        Mistake("the images leave [0, 1]", outside_the_range, 13),
+        Mistake("the steps together are not kept within epsilon of x", never_projected, 4),
+        Mistake("the result is projected once at the end, and not after each step", projected_at_the_end, 4),
+        Mistake("every step takes the first gradient again", first_gradient_again, 4),
+        Mistake("the steps start at x, whatever the noise", no_random_start, 14),
+        Mistake("the images leave [0, 1]", outside_the_range, 14),
         Mistake("the loss falls where it should rise", downhill_steps),
         Mistake("the steps are along the gradient itself, and not along its sign", steps_along_the_gradient),
-        Mistake("the noise is added before every step, and not once", noise_every_time, 13),
+        Mistake("the noise is added before every step, and not once", noise_every_time, 14),
+        Mistake("a target is treated like the true label", no_target, 16),
     ),
 )
 
@@ -636,13 +856,13 @@ FOOLED = Question(
     function="fooled",
     reference=fooled,
     parts=(
-        predictions_part("all were right before", 4, wrong=(0, 0), turned=(6, 16)),
-        predictions_part("some were wrong before", 4, wrong=(4, 9), turned=(6, 12)),
-        predictions_part("nobody is fooled", 2, wrong=(2, 6), turned=(0, 0)),
+        predictions_part("all were right before", 2, wrong=(0, 0), turned=(6, 16)),
+        predictions_part("some were wrong before", 2, wrong=(4, 9), turned=(6, 12)),
+        predictions_part("nobody is fooled", 1, wrong=(2, 6), turned=(0, 0)),
     ),
     mistakes=(
-        Mistake("what was wrong before the attack counts as fooled", share_of_all, 4),
-        Mistake("n counts the images that were wrong before, too", divided_by_all, 4),
+        Mistake("what was wrong before the attack counts as fooled", share_of_all, 2),
+        Mistake("n counts the images that were wrong before, too", divided_by_all, 2),
         Mistake("the interval is p +- 1.96 deviations, and not Wilson's", plus_minus_two_deviations),
         Mistake("the share that held is returned, and not the share that was fooled", share_that_held),
         Mistake("the bounds are not divided by 1 + z^2 / n", not_divided),
@@ -652,26 +872,34 @@ FOOLED = Question(
 WRITTEN = (
     Written(
         "a3.shape",
-        7,
-        "3 points: compares the recognition of 'jitter' and 'smooth', blurred, by numbers with their intervals. "
-        "2 points: dividing by f^2 changes which small step is steepest (another measure of length), but not the "
-        "score that is climbed nor its maxima. 2 points: the network that guided the climb, or a sibling of the same "
-        "architecture, is no fair judge; it is sure of the noise, too.",
+        5,
+        "2 points: compares the recognition of 'jitter' and 'smooth', blurred, by numbers with their intervals. "
+        "1 point: dividing by f^p changes which small step is steepest (another measure of length), but not the "
+        "score that is climbed nor its maxima. 1 point: the network that guided the climb, or a sibling of the same "
+        "architecture, is no fair judge; it is sure of the noise, too. 1 point: the row of the student's own setting.",
     ),
     Written(
         "a3.linear",
-        8,
-        "3 points: the move is epsilon |w|_1 for the sign step and about epsilon |w|_2 for random signs; their ratio "
+        5,
+        "2 points: the move is epsilon |w|_1 for the sign step and about epsilon |w|_2 for random signs; their ratio "
         "grows like the root of the number of inputs (0.8 of it for Gaussian weights), with a number from the table. "
-        "3 points: quotes the sweep with its intervals and names where FGSM stops gaining and PGD does not: the "
-        "network is linear only nearby. 2 points: a limit of the measurement (one network, scenes that it was trained "
+        "2 points: quotes the sweep with its intervals and names where FGSM stops gaining and PGD does not: the "
+        "network is linear only nearby. 1 point: a limit of the measurement (one network, scenes that it was trained "
         "on the like of, one norm, few steps).",
+    ),
+    Written(
+        "a3.own",
+        10,
+        "3 points: a picture on the student's own photograph, made with their own loop, and the settings that made it. "
+        "3 points: at least two other settings beside it, one regulariser changed at a time, and what each one did. "
+        "2 points: a number that the climbed network did not give (another network, or what a person named). "
+        "2 points: a weakness that the picture has, and what would mend it.",
     ),
 )
 
 ASSIGNMENT = Assignment(
     name="a3_ascent",
     title="Gradient ascent and adversarial examples",
-    questions=(STEP, JITTERED_SLOPE, SMOOTH, FGSM, PGD, FOOLED),
+    questions=(STEP, JITTERED_SLOPE, SMOOTH, ASCEND, FGSM, PGD, FOOLED),
     written=WRITTEN,
 )
