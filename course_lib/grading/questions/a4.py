@@ -74,15 +74,15 @@ CODE_DISTANCE = Question(
     function="code_distance",
     reference=code_distance,
     parts=(
-        distance_part("a target for each image", 6, 3, 4, 3, 2),
-        distance_part("one target for all, a layer without spatial positions", 4, 1, 7),
+        distance_part("a target for each image", 3, 3, 4, 3, 2),
+        distance_part("one target for all, a layer without spatial positions", 2, 1, 7),
     ),
     mistakes=(
         Mistake("it is divided by the norm of the changing code, and not of the target", over_its_own_norm),
-        Mistake("it is divided by the norm of all targets together", over_all_norms, 4),
+        Mistake("it is divided by the norm of all targets together", over_all_norms, 2),
         Mistake("the norms are not squared", not_squared),
         Mistake("it is a mean square, not divided by the target's norm", mean_square),
-        Mistake("the first target is used for every image", first_target, 4),
+        Mistake("the first target is used for every image", first_target, 2),
         Mistake("one number is returned, and not one for each image", one_for_the_batch),
     ),
 )
@@ -176,21 +176,193 @@ VARIATION_SLOPE = Question(
     function="variation_slope",
     reference=variation_slope,
     parts=(
-        variation_part("beta = 2", 10, 2.0),
-        variation_part("beta = 3", 5, 3.0),
-        variation_part("beta = 1, with flat ground", 5, 1.0, flat=True),
+        variation_part("beta = 2", 7, 2.0),
+        variation_part("beta = 3", 4, 3.0),
+        variation_part("beta = 1, with flat ground", 4, 1.0, flat=True),
     ),
     mistakes=(
-        Mistake("beta is taken as 2, whatever it is", always_squares, 10),
-        Mistake("the factor beta is missing", without_beta, 5),
+        Mistake("beta is taken as 2, whatever it is", always_squares, 7),
+        Mistake("the factor beta is missing", without_beta, 4),
         Mistake("the sign is reversed: this gradient leads to more variation", downhill),
         Mistake("each difference has two ends, and only one of them gets a gradient", half_of_each_difference),
-        Mistake("the exponent is beta - 2, and not beta/2 - 1", whole_exponent, 10),
+        Mistake("the exponent is beta - 2, and not beta/2 - 1", whole_exponent, 7),
         Mistake("the image continues at the other border", round_the_border),
-        Mistake(
-            "each of the two differences has a power of its own; they are summed before", each_difference_alone, 10
-        ),
+        Mistake("each of the two differences has a power of its own; they are summed before", each_difference_alone, 7),
     ),
+)
+
+# ---------------------------------------------------------------- inversion, whole
+
+
+def invert(net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float) -> Tensor:
+    features = Taps(net, layer)
+    target = {layer: features(x)[layer].detach()}
+    image = z.detach().clone().requires_grad_()
+    engine = torch.optim.Adam([image], lr=rate)
+    for _ in range(steps):
+        y = image.sigmoid()
+        a = features(y)[layer]
+        value = code_distance(a, target[layer]).sum() + weight * energy.total_variation(2.0)({}, y)
+        engine.zero_grad()
+        value.backward()
+        engine.step()
+    return image.detach().sigmoid()
+
+
+def invert_part(name: str, points: float, *, n: int, weight: float, steps: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        return {
+            "net": net(generator),
+            "layer": "relu2",
+            "x": images(generator, n, 3, 16, 16),
+            "z": 0.5 * drawn(generator, n, 3, 16, 16),
+            "weight": weight,
+            "steps": steps,
+            "rate": 0.1,
+        }
+
+    return Part(name, points, inputs)
+
+
+def smoothness_left_out(
+    net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float
+) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = z.detach().clone().requires_grad_()
+    engine = torch.optim.Adam([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        seen = y.detach().requires_grad_()
+        d = code_distance(taps(seen)[layer], a0).sum()
+        (gradient,) = torch.autograd.grad(d, seen)
+        engine.zero_grad()
+        y.backward(gradient)
+        engine.step()
+    return w.detach().sigmoid()
+
+
+def rough_wanted(net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = z.detach().clone().requires_grad_()
+    engine = torch.optim.Adam([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        seen = y.detach().requires_grad_()
+        d = code_distance(taps(seen)[layer], a0).sum()
+        (gradient,) = torch.autograd.grad(d, seen)
+        engine.zero_grad()
+        y.backward(gradient - weight * variation_slope(y.detach(), 2.0))
+        engine.step()
+    return w.detach().sigmoid()
+
+
+def pixels_not_sigmoid(
+    net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float
+) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = z.detach().clone().requires_grad_()
+    engine = torch.optim.Adam([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        seen = y.detach().requires_grad_()
+        d = code_distance(taps(seen)[layer], a0).sum()
+        (gradient,) = torch.autograd.grad(d, seen)
+        engine.zero_grad()
+        y.backward(gradient + weight * variation_slope(y.detach(), 2.0))
+        engine.step()
+    return w.detach()
+
+
+def gradients_pile_up(
+    net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float
+) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = z.detach().clone().requires_grad_()
+    engine = torch.optim.Adam([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        seen = y.detach().requires_grad_()
+        d = code_distance(taps(seen)[layer], a0).sum()
+        (gradient,) = torch.autograd.grad(d, seen)
+        y.backward(gradient + weight * variation_slope(y.detach(), 2.0))
+        engine.step()
+    return w.detach().sigmoid()
+
+
+def away_from_the_code(
+    net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float
+) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = z.detach().clone().requires_grad_()
+    engine = torch.optim.Adam([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        seen = y.detach().requires_grad_()
+        d = code_distance(taps(seen)[layer], a0).sum()
+        (gradient,) = torch.autograd.grad(d, seen)
+        engine.zero_grad()
+        y.backward(weight * variation_slope(y.detach(), 2.0) - gradient)
+        engine.step()
+    return w.detach().sigmoid()
+
+
+def plain_descent(net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = z.detach().clone().requires_grad_()
+    engine = torch.optim.SGD([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        seen = y.detach().requires_grad_()
+        d = code_distance(taps(seen)[layer], a0).sum()
+        (gradient,) = torch.autograd.grad(d, seen)
+        engine.zero_grad()
+        y.backward(gradient + weight * variation_slope(y.detach(), 2.0))
+        engine.step()
+    return w.detach().sigmoid()
+
+
+def from_zero(net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = torch.zeros_like(z).requires_grad_()
+    engine = torch.optim.Adam([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        seen = y.detach().requires_grad_()
+        d = code_distance(taps(seen)[layer], a0).sum()
+        (gradient,) = torch.autograd.grad(d, seen)
+        engine.zero_grad()
+        y.backward(gradient + weight * variation_slope(y.detach(), 2.0))
+        engine.step()
+    return w.detach().sigmoid()
+
+
+INVERT = Question(
+    name="a4.invert",
+    function="invert",
+    reference=invert,
+    parts=(
+        invert_part("a step, no smoothness", 5, n=1, weight=0.0, steps=1),
+        invert_part("several steps", 7, n=1, weight=0.0, steps=4),
+        invert_part("with smoothness, a batch", 8, n=2, weight=0.05, steps=4),
+    ),
+    mistakes=(
+        Mistake("the total variation is left out", smoothness_left_out, 12),
+        Mistake("the total variation is raised, and not lowered: its sign is reversed", rough_wanted, 12),
+        Mistake("z is returned, and not its sigmoid", pixels_not_sigmoid),
+        Mistake("gradients pile up: they are not set to zero before each step", gradients_pile_up, 5),
+        Mistake("the code moves away from its target", away_from_the_code),
+        Mistake("the steps are those of plain gradient descent, and not of Adam", plain_descent),
+        Mistake("the descent starts from mid grey, and not from z", from_zero),
+    ),
+    needs=("a4.code_distance", "a4.variation_slope"),
+    seconds=20.0,
 )
 
 # ---------------------------------------------------------------- orientation bins
@@ -274,9 +446,9 @@ ORIENTATION_BINS = Question(
     function="orientation_bins",
     reference=orientation_bins,
     parts=(
-        bins_part("18 directions", 7, 18),
-        bins_part("8 directions", 4, 8),
-        bins_part("positions without a gradient", 4, 18, flat=True),
+        bins_part("18 directions", 5, 18),
+        bins_part("8 directions", 3, 8),
+        bins_part("positions without a gradient", 2, 18, flat=True),
     ),
     mistakes=(
         Mistake(
@@ -287,7 +459,7 @@ ORIENTATION_BINS = Question(
         Mistake("a gradient and its opposite are taken for one", without_direction),
         Mistake("the last direction is no neighbour of the first", circle_cut_open),
         Mistake("the shares are not multiplied by the gradient's length", only_the_shares),
-        Mistake("the directions are 20 degrees apart, whatever their number", always_eighteen, 11),
+        Mistake("the directions are 20 degrees apart, whatever their number", always_eighteen, 7),
         Mistake("right and down are exchanged in the angle", axes_exchanged),
     ),
 )
@@ -407,19 +579,19 @@ DREAM_STEP = Question(
     function="dream_step",
     reference=dream_step,
     parts=(
-        dream_part("one image, no shift", 10, 1),
-        dream_part("shifted", 5, 1, shifted=True),
-        dream_part("a batch of images of different contrast", 5, 3),
+        dream_part("one image, no shift", 7, 1),
+        dream_part("shifted", 4, 1, shifted=True),
+        dream_part("a batch of images of different contrast", 4, 3),
     ),
     mistakes=(
         Mistake("ones were propagated back, and not the activations", more_of_the_sum),
         Mistake("the step leads downhill", less_of_it),
-        Mistake("the image stays shifted", not_shifted_back, 15),
-        Mistake("the mean of |g| is taken over the whole batch", one_mean_for_the_batch, 15),
+        Mistake("the image stays shifted", not_shifted_back, 11),
+        Mistake("the mean of |g| is taken over the whole batch", one_mean_for_the_batch, 11),
         Mistake("the gradient is divided by its largest value, and not by its mean size", over_the_largest),
         Mistake("the result is not brought back to [0, 1]", out_of_range),
         Mistake("only the gradient's sign is kept, and not its size", dream_of_signs),
-        Mistake("the image is shifted on, and not back", shifted_on, 15),
+        Mistake("the image is shifted on, and not back", shifted_on, 11),
     ),
 )
 
@@ -474,14 +646,14 @@ NEXT_OCTAVE = Question(
     function="next_octave",
     reference=next_octave,
     parts=(
-        octave_part("an image of low contrast, square", 5, (8, 8), (12, 12), 0.3),
-        octave_part("an image of full contrast, not square", 5, (8, 10), (12, 15), 1.0),
+        octave_part("an image of low contrast, square", 3, (8, 8), (12, 12), 0.3),
+        octave_part("an image of full contrast, not square", 2, (8, 10), (12, 15), 1.0),
     ),
     mistakes=(
         Mistake("the small dream is enlarged, and the photograph's own detail is lost", dream_enlarged),
         Mistake("the whole dream is added, and not what it has added", dream_added_whole),
-        Mistake("the result is not brought back to [0, 1]", beyond_the_range, 5),
-        Mistake("the next size is taken as a square", always_square, 5),
+        Mistake("the result is not brought back to [0, 1]", beyond_the_range, 3),
+        Mistake("the next size is taken as a square", always_square, 3),
         Mistake("what the dream has added is taken away", detail_taken_away),
     ),
 )
@@ -530,13 +702,13 @@ RESEMBLANCE = Question(
     function="resemblance",
     reference=resemblance,
     parts=(
-        resemblance_part("behind a ReLU", 4, True, 5, 3, 4),
-        resemblance_part("before the ReLU", 3, False, 5, 3, 4),
-        resemblance_part("a layer without spatial positions", 3, False, 11),
+        resemblance_part("behind a ReLU", 2, True, 5, 3, 4),
+        resemblance_part("before the ReLU", 2, False, 5, 3, 4),
+        resemblance_part("a layer without spatial positions", 1, False, 11),
     ),
     mistakes=(
-        Mistake("negative values of the code a0 are kept", not_rectified, 4),
-        Mistake("the changing code is rectified, too", both_rectified, 4),
+        Mistake("negative values of the code a0 are kept", not_rectified, 2),
+        Mistake("the changing code is rectified, too", both_rectified, 2),
         Mistake("it is a cosine: no image can have three times as much of it", cosine),
         Mistake("the norm is not squared, so that it is not 1 for a = a0", once_the_norm),
         Mistake("it is divided by the norm of the changing code", over_the_norm_of_a),
@@ -546,23 +718,31 @@ RESEMBLANCE = Question(
 WRITTEN = (
     Written(
         "a4.square",
-        7,
-        "3 points: the chain rule, J^T f is the gradient of sum f^2 / 2. 2 points: ones are the gradient of sum f, "
-        "which raises all units alike, also those that are off. 2 points: the figure or a number of the run.",
+        5,
+        "2 points: the chain rule, J^T f is the gradient of sum f^2 / 2. 2 points: ones are the gradient of sum f, "
+        "which raises all units alike, also those that are off. 1 point: the figure or a number of the run.",
     ),
     Written(
         "a4.forgotten",
-        8,
-        "3 points: names what each layer has lost, with numbers and intervals of the table. 3 points: says that a low "
-        "code error says nothing about the image, and which column shows it. 2 points: a limit of the measurement "
-        "(few scenes, a related judge, a regulariser whose weight rises with the layer).",
+        10,
+        "4 points: names what each layer has lost, with numbers and intervals of the table. 3 points: says that a low "
+        "code error says nothing about the image, and which column shows it. 3 points: a limit of the measurement "
+        "(few scenes, a related judge, a regulariser whose weight rises with the layer), and the guess at the top.",
+    ),
+    Written(
+        "a4.own",
+        10,
+        "3 points: a dream, a caricature or a pre-image of the student's own photograph, by their own functions, and "
+        "the settings that made it. 3 points: two other settings beside it, one thing changed at a time, and what each "
+        "one did. 2 points: a number that supports the choice. 2 points: a weakness of the picture, and what would "
+        "mend it.",
     ),
 )
 
 ASSIGNMENT = Assignment(
     name="a4_preimages",
     title="Inversion, DeepDream, caricature",
-    questions=(CODE_DISTANCE, VARIATION_SLOPE, ORIENTATION_BINS, DREAM_STEP, NEXT_OCTAVE, RESEMBLANCE),
+    questions=(CODE_DISTANCE, VARIATION_SLOPE, INVERT, ORIENTATION_BINS, DREAM_STEP, NEXT_OCTAVE, RESEMBLANCE),
     written=WRITTEN,
     modules=("taps",),
 )
