@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from course_lib import measure
 from course_lib.grading import compare
 from course_lib.grading.plain import Plain
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
@@ -255,17 +256,17 @@ SKIP_GRAM_STEP = Question(
     function="skip_gram_step",
     reference=skip_gram_step,
     parts=(
-        step_part("one random word", 8, (0,)),
-        step_part("several random words", 7, (0, 1, 2, 3)),
-        step_part("a random word drawn twice", 5, (0, 1, 0, 2)),
+        step_part("one random word", 6, (0,)),
+        step_part("several random words", 5, (0, 1, 2, 3)),
+        step_part("a random word drawn twice", 4, (0, 1, 0, 2)),
     ),
     mistakes=(
         Mistake("the loss rises: the sign of the step is reversed", uphill),
         Mistake("random words are pulled closer, like the neighbour", noise_wanted_too),
         Mistake("the u's move by the word's new vector; all gradients are taken at the old ones", one_after_the_other),
         Mistake("only v moves, and u stays", only_the_word),
-        Mistake("the random words' terms are averaged, and not summed", mean_over_the_noise, 8),
-        Mistake("a word that was drawn twice moves only once: u[noise] -= ... writes each row once", written_once, 15),
+        Mistake("the random words' terms are averaged, and not summed", mean_over_the_noise, 6),
+        Mistake("a word that was drawn twice moves only once: u[noise] -= ... writes each row once", written_once, 11),
         Mistake("v moves by the u's that have moved already; all gradients are taken at the old tables", others_first),
         Mistake(
             "the neighbour is pushed away: the derivative is sigma - 1 for it, and the 1 is missing",
@@ -365,16 +366,16 @@ NEIGHBOURS = Question(
     function="neighbours",
     reference=neighbours,
     parts=(
-        codes_part("codes of length one", 5, unit=True, twins=False),
-        codes_part("codes of all lengths", 6, unit=False, twins=False),
-        codes_part("two codes that are equal", 4, unit=False, twins=True),
+        codes_part("codes of length one", 3, unit=True, twins=False),
+        codes_part("codes of all lengths", 4, unit=False, twins=False),
+        codes_part("two codes that are equal", 3, unit=False, twins=True),
     ),
     mistakes=(
-        Mistake("the inner product was not divided by the lengths", by_the_inner_product, 5),
-        Mistake("it was divided by one of the two lengths only", one_length_forgotten, 5),
+        Mistake("the inner product was not divided by the lengths", by_the_inner_product, 3),
+        Mistake("it was divided by one of the two lengths only", one_length_forgotten, 3),
         Mistake("each code is its own first neighbour", first_of_all_itself),
         Mistake(
-            "whatever comes first is dropped; where two codes are equal, that may be the other", first_one_dropped, 11
+            "whatever comes first is dropped; where two codes are equal, that may be the other", first_one_dropped, 7
         ),
         Mistake("the farthest codes are returned", the_farthest),
         Mistake("distances are returned, and not cosines", by_the_distance),
@@ -561,9 +562,9 @@ CONDITIONAL = Question(
     function="conditional",
     reference=conditional,
     parts=(
-        cloud_part("one cloud", 10, spread=(1.0,), perplexity=3.0),
-        cloud_part("a narrow cloud and a wide one", 6, spread=(0.01, 30.0), perplexity=4.0),
-        cloud_part("codes thousands apart", 4, spread=(3000.0,), perplexity=2.5),
+        cloud_part("one cloud", 8, spread=(1.0,), perplexity=3.0),
+        cloud_part("a narrow cloud and a wide one", 4, spread=(0.01, 30.0), perplexity=4.0),
+        cloud_part("codes thousands apart", 3, spread=(3000.0,), perplexity=2.5),
     ),
     mistakes=(
         Mistake("the bisection walks the wrong way: a larger beta is a narrower neighbourhood", reversed_bisection),
@@ -582,7 +583,7 @@ CONDITIONAL = Question(
         Mistake(
             "rows and columns are exchanged: p[i, j] belongs to code i, and each row adds up to 1", columns_for_rows
         ),
-        Mistake("beta is sought between 0.01 and 100 only", narrow_bracket, 10),
+        Mistake("beta is sought between 0.01 and 100 only", narrow_bracket, 8),
     ),
 )
 
@@ -692,29 +693,179 @@ TSNE_SLOPE = Question(
     ),
 )
 
+# ---------------------------------------------------------------- filters as images
+
+
+def filter_images(weight: Tensor) -> Tensor:
+    slices = weight if weight.shape[1] == 3 else weight.reshape(-1, 1, *weight.shape[2:])
+    largest = torch.linalg.vector_norm(slices.flatten(1), ord=torch.inf, dim=1).clamp(min=1e-12)
+    return (slices / largest[:, None, None, None]).add(1).div(2).expand(-1, 3, -1, -1)
+
+
+def filters_part(name: str, points: float, channels: int, *, empty: bool = False) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Filters of very different strength, and none whose values lie evenly round zero."""
+        weight = torch.randn(4, channels, 5, 5, generator=generator, dtype=torch.float64) + 0.3
+        weight = weight * 10 ** (2 * torch.rand(4, 1, 1, 1, generator=generator, dtype=torch.float64) - 1)
+        if empty:
+            weight[int(torch.randint(4, (1,), generator=generator))] = 0
+        return {"weight": weight}
+
+    return Part(name, points, inputs)
+
+
+def from_least_to_most(weight: Tensor) -> Tensor:
+    x = weight if weight.shape[1] == 3 else weight.flatten(0, 1)[:, None]
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    return ((x - low) / (high - low).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+
+
+def one_scale_for_all(weight: Tensor) -> Tensor:
+    x = weight if weight.shape[1] == 3 else weight.flatten(0, 1)[:, None]
+    return (0.5 + 0.5 * x / x.abs().max()).expand(-1, 3, -1, -1)
+
+
+def each_colour_alone(weight: Tensor) -> Tensor:
+    x = weight if weight.shape[1] == 3 else weight.flatten(0, 1)[:, None]
+    return (0.5 + 0.5 * x / x.abs().amax((2, 3), keepdim=True).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+
+
+def half_forgotten(weight: Tensor) -> Tensor:
+    x = weight if weight.shape[1] == 3 else weight.flatten(0, 1)[:, None]
+    return (0.5 + x / x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+
+
+def black_for_zero(weight: Tensor) -> Tensor:
+    x = weight if weight.shape[1] == 3 else weight.flatten(0, 1)[:, None]
+    return (x.abs() / x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+
+
+def channel_by_channel(weight: Tensor) -> Tensor:
+    x = weight if weight.shape[1] == 3 else weight.transpose(0, 1).flatten(0, 1)[:, None]
+    return (0.5 + 0.5 * x / x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+
+
+FILTER_IMAGES = Question(
+    name="a1.filter_images",
+    function="filter_images",
+    reference=filter_images,
+    parts=(
+        filters_part("filters of a first layer", 3, 3),
+        filters_part("one filter that is zero", 1, 3, empty=True),
+        filters_part("a higher layer, slice by slice", 2, 6),
+    ),
+    mistakes=(
+        Mistake("each filter is stretched from its least to its largest value, so that zero is no mid grey",
+                from_least_to_most),
+        Mistake("all filters share one scale, and the weak ones cannot be seen", one_scale_for_all),
+        Mistake("each colour has a scale of its own, and the colours are wrong", each_colour_alone, 2),
+        Mistake("values run from -0.5 to 1.5: the factor 1/2 is missing", half_forgotten),
+        Mistake("the signs are lost: zero is black, and not mid grey", black_for_zero),
+        Mistake("slices go channel by channel, and should go filter by filter", channel_by_channel, 4),
+    ),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- how much of a filter is colour
+
+
+def colour_share(weight: Tensor) -> Tensor:
+    return measure.colour_energy(weight)
+
+
+def share_part(name: str, points: float, *, pure: bool) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Random filters; or the first one grey, the second one colour alone, the rest mixed."""
+        weight = torch.randn(5, 3, 5, 5, generator=generator, dtype=torch.float64)
+        grey = weight.mean(1, keepdim=True)
+        if pure:
+            weight = torch.cat([grey.expand(-1, 3, -1, -1)[:1], (weight - grey)[1:2], (weight + 2 * grey)[2:]])
+        return {"weight": weight}
+
+    return Part(name, points, inputs)
+
+
+def share_of_grey(weight: Tensor) -> Tensor:
+    grey = weight.mean(1, keepdim=True)
+    return 3 * grey.square().sum((1, 2, 3)) / weight.square().sum((1, 2, 3))
+
+
+def three_forgotten(weight: Tensor) -> Tensor:
+    grey = weight.mean(1)
+    return 1 - grey.square().sum((1, 2)) / weight.square().sum((1, 2, 3))
+
+
+def lengths_for_squares(weight: Tensor) -> Tensor:
+    colour = weight - weight.mean(1, keepdim=True)
+    return colour.flatten(1).norm(dim=1) / weight.flatten(1).norm(dim=1)
+
+
+def never_divided(weight: Tensor) -> Tensor:
+    return (weight - weight.mean(1, keepdim=True)).square().sum((1, 2, 3))
+
+
+def less_the_whole_mean(weight: Tensor) -> Tensor:
+    colour = weight - weight.mean((1, 2, 3), keepdim=True)
+    return colour.square().sum((1, 2, 3)) / weight.square().sum((1, 2, 3))
+
+
+COLOUR_SHARE = Question(
+    name="a1.colour_share",
+    function="colour_share",
+    reference=colour_share,
+    parts=(
+        share_part("random filters", 2, pure=False),
+        share_part("filters of grey, of colour, and mixed", 2, pure=True),
+    ),
+    mistakes=(
+        Mistake("the share of grey is returned, and not that of colour", share_of_grey),
+        Mistake("the grey stands in three channels, and was counted once", three_forgotten),
+        Mistake("lengths are divided, and not their squares", lengths_for_squares),
+        Mistake("it is not divided by the whole", never_divided),
+        Mistake("the mean over the whole filter was taken off, and not that over the colours at each position",
+                less_the_whole_mean),
+    ),
+)  # fmt: skip
+
 WRITTEN = (
     Written(
         "a1.company",
-        7,
-        "2 points: the method saw pairs in sessions only; both spellings meet the same company (the same u's). "
+        5,
+        "1 point: the method saw pairs in sessions only; both spellings meet the same company (the same u's). "
         "2 points: quotes precision with its interval for few and for many sessions, against chance. "
-        "3 points: a word of the student's own table, a reason, and a number that tests it (how often it was read, "
+        "2 points: a word of the student's own table, a reason, and a number that tests it (how often it was read, "
         "another seed of the training, another town); a reason that the number refutes is worth as much as one that "
         "it supports.",
     ),
     Written(
         "a1.map",
-        8,
-        "3 points: quotes trustworthiness and the map's precision for PCA and t-SNE, with n and interval. 3 points: "
-        "what must not be read from the map: widths and gaps of islands, axes, with what the three perplexities show. "
-        "2 points: high precision says that the network sorts by shape, and trustworthiness says that the map invents "
-        "few neighbours; either can be high without the other.",
+        5,
+        "2 points: compares PCA and t-SNE by precision, kept and trust, with n and interval. 2 points: two things "
+        "that must not be read from the map (widths and gaps of islands, their positions, axes), with what the three "
+        "perplexities show. 1 point: why precision may be higher than the share kept: it asks for the same label "
+        "only, and an island has many points of one label.",
+    ),
+    Written(
+        "a1.own",
+        10,
+        "3 points: neighbours of the student's own photograph, by their own functions, and the layer and settings "
+        "that made them. 3 points: two other codes beside it (another layer, the pixels), and what each one calls "
+        "alike. 2 points: a number with its interval that supports the choice. 2 points: a query where it fails, and "
+        "a guess why that a further look could refute.",
     ),
 )
 
 ASSIGNMENT = Assignment(
     name="a1_embeddings",
     title="Embeddings, neighbours, maps",
-    questions=(PAIRS, SKIP_GRAM_STEP, NEIGHBOURS, PRECISION, CONDITIONAL, TSNE_SLOPE),
+    questions=(
+        PAIRS,
+        SKIP_GRAM_STEP,
+        NEIGHBOURS,
+        PRECISION,
+        CONDITIONAL,
+        TSNE_SLOPE,
+        FILTER_IMAGES,
+        COLOUR_SHARE,
+    ),
     written=WRITTEN,
 )
