@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 VERSION: str = PROJECT["version"]
 NETWORKS: list[str] = PROJECT["optional-dependencies"]["networks"]
 STAMPS = "tuxpaint-stamps-default"
+OFFLINE = "The course could not be installed: is this notebook online?"
 
 
 def notebooks() -> list[Path]:
@@ -28,14 +29,18 @@ def notebooks() -> list[Path]:
 def first_cell(*, cutouts: bool = False) -> str:
     """The first code cell of a notebook; with the photographed cut-outs, if the notebook shows them.
 
-    `--no-deps`, and pinned to a tag: Colab has everything but these, and replacing any of it forces a restart.
+    `--no-deps`: Colab has everything but these, and replacing any of it forces a restart. The course is that of the
+    notebook's tag; as long as there is none, that of the branch. Offline it says so in a line.
     """
+    tag, branch = (f'{{pip}} "course-lib @ {{url}}@{name}"' for name in (f"v{VERSION}", BRANCH))
     lines = [
         "# In Colab this installs what the course needs; elsewhere it does nothing.",
         "import sys",
         "",
         'if "google.colab" in sys.modules:',
-        f'    %pip install --quiet --no-deps openTSNE {" ".join(NETWORKS)} "course-lib @ git+{URL}@v{VERSION}"',
+        f'    pip = "pip install --quiet --no-deps openTSNE {" ".join(NETWORKS)}"',
+        f'    url = "git+{URL}"',
+        f'    !({tag} || {branch}) 2> /dev/null || echo "{OFFLINE}"',
         *[f"    !apt-get install -qq {STAMPS} > /dev/null"] * cutouts,
     ]
     return "\n".join(lines)

@@ -633,7 +633,7 @@ def test_the_gradebook_says_who_got_what_and_what_to_look_at(graded):
     }
     assert found["broken"]["remarks"] == "malformed: the file is no notebook: its JSON is broken or cut short"
     assert "not that of assignment a2" in found["other"]["remarks"]
-    assert found["student02"]["a2.relu_rule"] == "10"
+    assert found["student02"]["a2.relu_rule"] == "7"
     assert found["student02"]["remarks"] == found["student01"]["remarks"] == ""
 
 
@@ -704,8 +704,8 @@ def test_markup_of_a_student_arrives_as_text_on_every_page(tmp_path):
 def test_gradescope_gets_its_file(graded):
     _, out, _ = graded
     files = [json.loads(file.read_text()) for file in (out / "gradescope").glob("student00*/results.json")]
-    assert files[0]["score"] == 85
-    assert sum(test["max_score"] for test in files[0]["tests"]) == 85
+    assert files[0]["score"] == 80
+    assert sum(test["max_score"] for test in files[0]["tests"]) == 80
     assert all(set(test) >= {"name", "score", "max_score", "output"} for test in files[0]["tests"])
 
 
@@ -768,8 +768,8 @@ def test_who_hands_in_again_is_graded_again(graded, tmp_path):
     run.path(first, "a2.overlap").write_text('{"sha256": ')
     _, found, graded = grade.grade(folder, out, KEY)
     assert {one.student: sum(result.points for result in graded[one.slug]) for one in found.submissions} == {
-        "student00": 85,
-        "student01": 85,
+        "student00": 80,
+        "student01": 80,
     }
 
 

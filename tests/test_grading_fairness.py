@@ -665,31 +665,6 @@ def resemblance(a, a0):
 """,
     },
     "a4.variation_slope": {
-        "an image at a time, through a padded image": """
-import torch
-def variation_slope(x, beta):
-    out = []
-    for one in x:
-        one = one.clone().requires_grad_()
-        wide = torch.cat([one, one[:, :, -1:]], 2)
-        wide = torch.cat([wide, wide[:, -1:]], 1)
-        s = (wide[:, :-1, 1:] - one) ** 2 + (wide[:, 1:, :-1] - one) ** 2
-        s[s > 0].pow(beta / 2).sum().backward()
-        out.append(one.grad)
-    return torch.stack(out)
-""",
-        "autograd": """
-import torch
-def variation_slope(x, beta):
-    x = x.clone().requires_grad_()
-    a = torch.zeros_like(x); b = torch.zeros_like(x)
-    a = torch.cat([x[..., 1:] - x[..., :-1], torch.zeros_like(x[..., :1])], 3)
-    b = torch.cat([x[..., 1:, :] - x[..., :-1, :], torch.zeros_like(x[..., :1, :])], 2)
-    s = a ** 2 + b ** 2
-    on = s > 0
-    (torch.where(on, s, torch.ones_like(s)) ** (beta / 2) * on).sum().backward()
-    return x.grad
-""",
         "numpy": """
 import numpy as np
 def variation_slope(x, beta):
@@ -902,14 +877,6 @@ def texture_energy(activations, targets, weights):
 """,
     },
     "a5.gram_slope": {
-        "autograd": """
-import torch
-def gram_slope(a, target):
-    a = a.clone().requires_grad_()
-    f = a.flatten(2)
-    e = ((f @ f.transpose(1, 2) / f.shape[2] - target) ** 2).sum() / (4 * a.shape[1] ** 2)
-    return torch.autograd.grad(e, a)[0]
-""",
         "a loop": """
 import torch
 def gram_slope(a, target):

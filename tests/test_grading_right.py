@@ -33,7 +33,9 @@ def judged(name, cells):
     of = question.assignment(name.split(".")[0])
     failed, frames = {}, []
     try:
-        function = define.define(cells, asked.function, failed, modules=of.modules, libraries=of.libraries)
+        function = define.define(
+            [*cells, *asked.last], asked.function, failed, modules=of.modules, libraries=of.libraries
+        )
     except Exception as error:
         frames = [{"error": define.said(error, failed)}]
     else:
@@ -350,3 +352,36 @@ def test_in_a_real_notebook_kernel_check_sees_the_cells(capsys):
     said = capsys.readouterr().out
     assert "name 'device' is not defined (line" in said and "An answer's cells are run alone" in said
     assert child.TEXT == define.TEXT
+
+
+BY_HAND = {
+    "a4.variation_slope": """
+import torch
+def variation_slope(x, beta):
+    with torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        right, down = x.diff(dim=3), x.diff(dim=2)
+        s = torch.zeros_like(x)
+        s[..., :-1] += right**2
+        s[..., :-1, :] += down**2
+        return torch.autograd.grad((s[s > 0] ** (beta / 2)).sum(), x)[0]
+""",
+    "a5.gram_slope": """
+import torch
+def gram_slope(a, target):
+    n, c, h, w = a.shape
+    def energy(a):
+        f = a.flatten(2)
+        return (f @ f.mT / (h * w) - target).square().sum() / (4 * c**2)
+    a = a.detach().clone().requires_grad_()
+    energy(a).backward()
+    return a.grad
+""",
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_derivation_runs_where_autograd_cannot(name, capsys):
+    assert answered(name, BY_HAND[name], []).points == 0
+    right, said, _ = checked(name, [f"# answer: {name}{BY_HAND[name]}"], capsys)
+    assert not any(right) and "does not require grad" in said

@@ -4,7 +4,8 @@ python -m tools.colab [--folder FOLDER] [ASSIGNMENT ...]          (default: ever
 
 FOLDER keeps an environment with Colab's IPython and ipywidgets and the oldest torch that the package admits, about
 6 GB, which is made if it is not there. Each notebook runs twice, as it is handed out and with the solution in it; its
-first cell runs as it stands, with git sent to the last commit of this checkout. What was run is handed in and graded.
+first cell runs as it stands, with git sent to this checkout: to the tag of the version, where it has one, or to its
+last commit. What was run is handed in and graded.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from nbclient import NotebookClient
 
 from course_lib.grading.question import assignment
 from project import needs
-from project.repository import ROOT, URL, VERSION
+from project.repository import BRANCH, ROOT, URL
 
 PINS = Path(__file__).with_name("colab.txt")
 PINNED = dict(line.split("==") for line in PINS.read_text().splitlines() if "==" in line)
@@ -48,7 +49,7 @@ def add_kernel(python: Path, scratch: Path) -> None:
     """A kernel named "colab": google.colab is loaded from the start, and the course's address leads here."""
     course, package = scratch / "course", scratch / "path" / "google" / "colab"
     subprocess.run(["git", "clone", "--quiet", ROOT, course], check=True)
-    subprocess.run(["git", "-C", course, "tag", "--force", f"v{VERSION}"], check=True, capture_output=True)
+    subprocess.run(["git", "-C", course, "branch", "--force", BRANCH, "HEAD"], check=False, capture_output=True)
     startup, spec = scratch / "ipython" / "profile_default" / "startup", scratch / "kernels" / "colab"
     for new in (package, startup, spec):
         new.mkdir(parents=True)

@@ -117,7 +117,7 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int, varian
                 yield lost(asked, "unanswered", f"no cell begins with the line `# answer: {name}`")
                 continue
             request = {
-                "cells": [list(cell) for cell in texts],
+                "cells": [list(cell) for cell in (*texts, *asked.last)],
                 "function": asked.function,
                 "calls": [inputs for _, inputs, _ in calls(name, seed, variant)],
             }

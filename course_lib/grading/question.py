@@ -72,6 +72,7 @@ class Question:
         order: The rule of the order, as a sentence that begins in lower case, for who has all values in another one.
         seconds: Limit of processor time for all calls together, beside what starting takes.
         constants: {name: the values that it may have}; see `variants`. The functions above take them, too.
+        by_hand: Whether the answer runs where autograd cannot, as a derivation that is to be derived.
     """
 
     name: str
@@ -86,6 +87,13 @@ class Question:
     order: str = ""
     seconds: float = 10.0
     constants: Mapping[str, tuple[Plain, ...]] = field(default_factory=dict)
+    by_hand: bool = False
+
+    @property
+    def last(self) -> tuple[tuple[str, bool], ...]:
+        """What runs behind the answer's cells: nothing, or where it is `by_hand` a cell that switches autograd off."""
+        text = f"import torch\n{self.function} = torch.inference_mode()({self.function})"
+        return ((text, True),) if self.by_hand else ()
 
     @property
     def points(self) -> float:

@@ -5,9 +5,11 @@ in the student's own process, so it gives no points; `grade` does that, out of t
 """
 
 import contextlib
+import functools
 import inspect
 import io
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest import mock
@@ -29,7 +31,8 @@ def check(name: str, function: Callable[..., Any]) -> None:
     In a notebook the cells that begin with the question's mark are run again, alone, and the function that they define
     is tried; elsewhere the function itself. One line for each part: its shape, sign, scale, the first index that
     differs, or the mistake that it looks like, if that explains all that is wrong. Arguments that the function has
-    changed in place are named. Nothing is graded here.
+    changed in place are named. A right answer is tried as the notebook will use it, too: in single precision, and where
+    there is a GPU, on it. Nothing is graded here.
 
     Args:
         name: The question, "a2.saliency".
@@ -71,6 +74,10 @@ def check(name: str, function: Callable[..., Any]) -> None:
         print(f"{'not yet' if i in wrong else 'right  '}  {part.name}" + (f": {wrong[i]}" if i in wrong else ""))
     if touched:
         print(f"but      the function changes what it is given, in place: {', '.join(sorted(touched))}. Work on a copy")
+    if tried is not None and not wrong:
+        for where, move in _elsewhere().items():
+            if said := _fails(move, tried, rows):
+                print(f"but      {where}: {said}")
     if cells is not None and tried is not None and not _same(tried, function):
         print(f"but      this is the function of the cells marked `# answer: {name}`, not the one given to check")
     elif not wrong:
@@ -155,7 +162,9 @@ def _defined(asked: Question, cells: Cells, failed: dict[str, str]) -> tuple[Cal
         return None, f"the answer has {size} characters, and {notebook.ANSWER} is the most"
     of = assignment(asked.name.split(".")[0])
     try:
-        return define.define(cells, asked.function, failed, modules=of.modules, libraries=of.libraries), ""
+        return define.define(
+            [*cells, *asked.last], asked.function, failed, modules=of.modules, libraries=of.libraries
+        ), ""
     except Exception as error:
         return None, define.said(error, failed)
 
@@ -185,6 +194,54 @@ def _answered(
             return {"error": define.said(error, failed) if failed is not None else _said(error, function)}
     touched.update(diagnose.changed(inputs, built))
     return {"answer": plain.decode(message)}
+
+
+def _elsewhere() -> dict[str, Callable[[Any], Any]]:
+    """How else a notebook will call a right answer: {where: what brings the arguments there}. No points hang on it."""
+    found: dict[str, Callable[[Any], Any]] = {"in float32, as images are": functools.partial(_moved, to=_single)}
+    if torch.cuda.is_available():
+        found["on the GPU"] = functools.partial(_moved, to=lambda value: value.to("cuda"))
+    return found
+
+
+def _fails(move: Callable[[Any], Any], function: Callable[..., Any], rows: list[diagnose.Row]) -> str:
+    """What is wrong with a right answer elsewhere; "" for nothing."""
+    for part in dict.fromkeys(part for part, *_ in rows):
+        inputs = next(inputs for one, inputs, *_ in rows if one == part)
+        arguments = move(_built(inputs))
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                answer = function(**arguments)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".split("\n")[0]
+            return f"{said}. Make new tensors as the others are, by dtype=x.dtype, device=x.device"
+        given, made = ({one.dtype for one in _tensors(value)} for value in (arguments, answer))
+        if torch.float32 in given and torch.float64 not in given and torch.float64 in made:
+            return "the answer is float64, and a network will refuse it. Make new tensors by dtype=x.dtype"
+    return ""
+
+
+def _single(value: Any) -> Any:
+    """A tensor or a network in single precision."""
+    return value.float() if isinstance(value, torch.nn.Module) or value.is_floating_point() else value
+
+
+def _moved(value: Any, *, to: Callable[[Any], Any]) -> Any:
+    """Tensors and networks, and lists and dictionaries that hold them, brought elsewhere."""
+    if isinstance(value, torch.Tensor | torch.nn.Module):
+        return to(value)
+    if isinstance(value, dict):
+        return {key: _moved(one, to=to) for key, one in value.items()}
+    return type(value)(_moved(one, to=to) for one in value) if isinstance(value, list | tuple) else value
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in an argument or an answer, and the parameters of networks."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(one)
 
 
 def _built(inputs: Mapping[str, Plain]) -> dict[str, Any]:

@@ -189,6 +189,7 @@ VARIATION_SLOPE = Question(
         Mistake("the image continues at the other border", round_the_border),
         Mistake("each of the two differences has a power of its own; they are summed before", each_difference_alone, 7),
     ),
+    by_hand=True,
 )
 
 # ---------------------------------------------------------------- inversion, whole

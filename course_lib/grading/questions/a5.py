@@ -2,11 +2,14 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from course_lib import energy
-from course_lib.grading.plain import Plain
+from course_lib.energy import Energy
+from course_lib.grading.plain import Plain, net
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+from course_lib.images import Pixels
+from course_lib.taps import Taps
 
 __all__ = ["ASSIGNMENT"]
 
@@ -102,10 +105,10 @@ WINDOW_DISTANCES = Question(
     name="a5.window_distances",
     function="window_distances",
     reference=window_distances,
-    parts=(window_part("everything known", 6, False), window_part("half of the window unknown", 9, True)),
+    parts=(window_part("everything known", 4, False), window_part("half of the window unknown", 6, True)),
     mistakes=(
-        Mistake("unknown positions are compared, too", all_positions_counted, 6),
-        Mistake("the sum is divided by the weights of all positions, not of the known ones", divided_by_all_weights, 6),
+        Mistake("unknown positions are compared, too", all_positions_counted, 4),
+        Mistake("the sum is divided by the weights of all positions, not of the known ones", divided_by_all_weights, 4),
         Mistake("the Gaussian is missing: all positions have one weight", every_position_the_same),
         Mistake("the sum is not divided by the weights", not_divided),
         Mistake("the Gaussian's exponent lacks its factor 1/2", narrow_gaussian),
@@ -166,12 +169,12 @@ GRAM_MATRIX = Question(
     name="a5.gram_matrix",
     function="gram_matrix",
     reference=gram_matrix,
-    parts=(gram_part("one image", 6, 1, 5, 4, 4), gram_part("a batch, wider than high", 4, 3, 5, 4, 6)),
+    parts=(gram_part("one image", 3, 1, 5, 4, 4), gram_part("a batch, wider than high", 2, 3, 5, 4, 6)),
     mistakes=(
         Mistake("it was divided by the number of positions; here nothing is divided yet", gram_of_the_mean),
         Mistake("positions were multiplied with positions, and not channels with channels", gram_of_positions),
         Mistake("the mean was taken off first: that is a covariance", covariance),
-        Mistake("the images of a batch were added up", one_gram_for_all, 6),
+        Mistake("the images of a batch were added up", one_gram_for_all, 3),
         Mistake("channels and positions were mixed by a reshape after a permute", channels_and_positions_mixed),
         Mistake("reshape(n, h w, c) is no transpose: it mixes channels and positions", reshaped_not_transposed),
     ),
@@ -272,13 +275,13 @@ TEXTURE_ENERGY = Question(
     function="texture_energy",
     reference=texture_energy,
     parts=(
-        energy_part("one layer", 6, ("relu1",)),
-        energy_part("a batch, two layers with their weights", 5, ("relu1", "relu2"), n=2),
-        energy_part("an exemplar of another size", 4, ("relu2",), larger=3),
+        energy_part("one layer", 4, ("relu1",)),
+        energy_part("a batch, two layers with their weights", 3, ("relu1", "relu2"), n=2),
+        energy_part("an exemplar of another size", 3, ("relu2",), larger=3),
     ),
     mistakes=(
-        Mistake("both Gram matrices are divided by the image's number of positions", both_over_one_size, 11),
-        Mistake("the weights of the layers are not used", weights_left_out, 10),
+        Mistake("both Gram matrices are divided by the image's number of positions", both_over_one_size, 7),
+        Mistake("the weights of the layers are not used", weights_left_out, 7),
         Mistake("the factor 1/4 is missing (a mean divides by N^2 alone)", mean_of_squares),
         Mistake("the factor 1 / (4 N^2) is missing", channels_not_counted),
         Mistake("the Gram matrices are not divided by their numbers of positions", positions_not_counted),
@@ -345,15 +348,435 @@ GRAM_SLOPE = Question(
     name="a5.gram_slope",
     function="gram_slope",
     reference=gram_slope,
-    parts=(gradient_part("one image", 9, 1), gradient_part("a batch", 6, 3)),
+    parts=(gradient_part("one image", 6, 1), gradient_part("a batch", 4, 3)),
     mistakes=(
         Mistake("a factor 2 is missing: F stands in F F^T twice", half_of_the_gradient),
         Mistake("the difference is taken the wrong way round: this leads uphill", towards_the_target),
         Mistake("it is divided by M^2; one M is in G / M already", positions_squared),
         Mistake("negative activations get no gradient; the ReLU below sees to that", cut_at_zero),
-        Mistake("the first image's Gram matrix is used for all", the_first_for_all, 9),
+        Mistake("the first image's Gram matrix is used for all", the_first_for_all, 6),
         Mistake("the gradient of the whole is divided by N, and not by N^2", channels_once),
     ),
+    by_hand=True,
+)
+
+# ---------------------------------------------------------------- what is kept of the content
+
+
+def content_energy(a: Tensor, a0: Tensor) -> Tensor:
+    return 0.5 * torch.linalg.vector_norm(a - a0) ** 2
+
+
+def content_part(name: str, points: float, *shape: int) -> Part:
+    return Part(name, points, lambda generator: {"a": maps(generator, *shape), "a0": maps(generator, *shape)})
+
+
+def whole_squares(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).square().sum()
+
+
+def mean_of_all(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).square().mean()
+
+
+def length_of_the_gap(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).norm() / 2
+
+
+def sizes_of_the_gaps(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).abs().sum() / 2
+
+
+def one_for_each_image(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).flatten(1).square().sum(1) / 2
+
+
+CONTENT_ENERGY = Question(
+    name="a5.content_energy",
+    function="content_energy",
+    reference=content_energy,
+    parts=(content_part("one image", 1, 1, 4, 5, 6), content_part("a batch", 1, 3, 4, 5, 6)),
+    mistakes=(
+        Mistake("the factor 1/2 is missing", whole_squares),
+        Mistake("the squares are averaged, and they should be summed", mean_of_all),
+        Mistake("the root of the sum is taken", length_of_the_gap),
+        Mistake("the gaps are not squared", sizes_of_the_gaps),
+        Mistake("each image gets a number of its own, and one sum for the batch is asked for", one_for_each_image),
+    ),
+)
+
+# ---------------------------------------------------------------- roughness
+
+
+def total_variation(x: Tensor) -> Tensor:
+    return F.mse_loss(x[..., 1:], x[..., :-1], reduction="sum") + F.mse_loss(
+        x[..., 1:, :], x[..., :-1, :], reduction="sum"
+    )
+
+
+def variation_part(name: str, points: float, *shape: int) -> Part:
+    return Part(name, points, lambda generator: {"x": torch.rand(*shape, generator=generator, dtype=torch.float64)})
+
+
+def not_squared(x: Tensor) -> Tensor:
+    return x.diff(dim=2).abs().sum() + x.diff(dim=3).abs().sum()
+
+
+def averaged(x: Tensor) -> Tensor:
+    return x.diff(dim=2).square().mean() + x.diff(dim=3).square().mean()
+
+
+def round_the_border(x: Tensor) -> Tensor:
+    return (x - x.roll(1, 2)).square().sum() + (x - x.roll(1, 3)).square().sum()
+
+
+def across_only(x: Tensor) -> Tensor:
+    return x.diff(dim=3).square().sum()
+
+
+def last_row_and_column_cut(x: Tensor) -> Tensor:
+    here = x[..., :-1, :-1]
+    return (x[..., 1:, :-1] - here).square().sum() + (x[..., :-1, 1:] - here).square().sum()
+
+
+def first_image_alone(x: Tensor) -> Tensor:
+    return x[0].diff(dim=1).square().sum() + x[0].diff(dim=2).square().sum()
+
+
+TOTAL_VARIATION = Question(
+    name="a5.total_variation",
+    function="total_variation",
+    reference=total_variation,
+    parts=(variation_part("one image, wider than high", 2, 1, 3, 5, 7), variation_part("a batch", 1, 3, 3, 6, 4)),
+    mistakes=(
+        Mistake("the differences are not squared", not_squared),
+        Mistake("the squares are averaged, and they should be summed", averaged),
+        Mistake("the image continues at the other border", round_the_border),
+        Mistake("only the differences across are there, and none down", across_only),
+        Mistake("the last row and the last column lose differences that they have", last_row_and_column_cut),
+        Mistake("only the first image counts", first_image_alone, 2),
+    ),
+)
+
+# ---------------------------------------------------------------- style transfer, whole
+
+
+def transfer(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    loss = alpha / 2 * Energy.of("content", lambda a, x: (a[deep] - goal).square().sum(), [deep])
+    loss = loss + sum(weight * energy.gram_distance({layer: taps(style)[layer]}) for layer, weight in weights.items())
+    goal, image = taps(content)[deep], Pixels(content)
+    engine = torch.optim.Adam(image.parameters(), lr=rate)
+    for _ in range(steps):
+        x = image()
+        value = loss(taps(x), x) + smoothness * total_variation(x)
+        engine.zero_grad()
+        value.backward()
+        engine.step()
+        image.project()
+    return image().detach()
+
+
+def transfer_part(
+    name: str,
+    points: float,
+    *,
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    n: int = 1,
+    reach: float = 0.2,
+    rate: float = 0.03,
+) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Colours at most `reach` from grey; two layers of style, the second of which holds the content, too."""
+        drawn = torch.rand(n + 1, 3, 16, 16, generator=generator, dtype=torch.float64)
+        drawn = 0.5 + reach * (2 * drawn - 1)
+        weights = (10 ** (1 + torch.rand(2, generator=generator))).tolist()
+        return {
+            "net": net(generator),
+            "content": drawn[:n],
+            "style": drawn[n:],
+            "deep": "relu2",
+            "weights": dict(zip(("relu1", "relu2"), weights, strict=True)),
+            "alpha": alpha,
+            "smoothness": smoothness,
+            "steps": steps,
+            "rate": rate,
+        }
+
+    return Part(name, points, inputs)
+
+
+def content_anew(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        goal = a[deep].detach()
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
+def gradients_pile_up(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
+def never_clamped(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+    return x.detach()
+
+
+def clamped_at_the_end(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+    return x.detach().clamp(0, 1)
+
+
+def from_grey(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = torch.full_like(content, 0.5).requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
+def plain_descent(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.SGD([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
+def roughness_left_out(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = alpha * content_energy(a[deep], goal) + texture_energy(a, targets, weights)
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
+def style_unweighted(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, dict.fromkeys(weights, 1.0))
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
+TRANSFER = Question(
+    name="a5.transfer",
+    function="transfer",
+    reference=transfer,
+    parts=(
+        transfer_part("style alone, three steps", 5, alpha=0.0, smoothness=0.0, steps=3),
+        transfer_part("content and style", 6, alpha=1.0, smoothness=0.0, steps=4),
+        transfer_part("near black and white", 5, alpha=0.0, smoothness=0.0, steps=4, reach=0.5, rate=0.2),
+        transfer_part("a batch, all terms", 4, alpha=0.3, smoothness=0.03, steps=4, n=2),
+    ),
+    mistakes=(
+        Mistake(
+            "nothing keeps the content: its term is missing, or its activations are taken anew at every step",
+            content_anew,
+            10,
+        ),
+        Mistake("gradients pile up: they are not set to zero before each step", gradients_pile_up),
+        Mistake("the image is not brought back to [0, 1]", never_clamped, 15),
+        Mistake("the image is brought back to [0, 1] at the end only, and not after each step", clamped_at_the_end, 15),
+        Mistake("the descent starts from grey, and not from the content", from_grey),
+        Mistake("the steps are those of plain gradient descent, and not of Adam", plain_descent),
+        Mistake("the total variation is left out", roughness_left_out, 16),
+        Mistake("the weights of the style layers are not used", style_unweighted),
+    ),
+    needs=("a5.texture_energy", "a5.content_energy", "a5.total_variation"),
+    seconds=20.0,
 )
 
 # ---------------------------------------------------------------- colours kept
@@ -412,11 +835,11 @@ KEEP_COLOUR = Question(
     name="a5.keep_colour",
     function="keep_colour",
     reference=keep_colour,
-    parts=(colour_part("colours near grey", 6, 1 / 6), colour_part("colours that leave the range", 4, 0.5)),
+    parts=(colour_part("colours near grey", 3, 1 / 6), colour_part("colours that leave the range", 2, 0.5)),
     mistakes=(
         Mistake("the luminance is the plain mean of red, green and blue", plain_mean),
         Mistake("content and style are exchanged", exchanged),
-        Mistake("the result is not brought back to [0, 1]", never_clipped, 6),
+        Mistake("the result is not brought back to [0, 1]", never_clipped, 3),
         Mistake("the colours are multiplied, where the change should be added", multiplied),
         Mistake("the colours of the content are lost: all is grey", only_grey),
         Mistake(
@@ -504,11 +927,11 @@ UNIT_VARIANCE = Question(
     name="a5.unit_variance",
     function="unit_variance",
     reference=unit_variance,
-    parts=(stack_part("one layer", 6, 1), stack_part("five layers", 9, 5)),
+    parts=(stack_part("one layer", 4, 1), stack_part("five layers", 6, 5)),
     mistakes=(
-        Mistake("each layer is measured on outputs of unscaled layers below it", measured_once, 6),
+        Mistake("each layer is measured on outputs of unscaled layers below it", measured_once, 4),
         Mistake("the deviation is measured behind the ReLU", measured_behind_the_relu),
-        Mistake("there is no ReLU between the layers", without_relu, 6),
+        Mistake("there is no ReLU between the layers", without_relu, 4),
         Mistake("the weights follow a formula, and not the measured deviations", by_the_formula),
         Mistake("it is divided by the variance, and not by its root", by_the_variance),
         Mistake("each filter is divided by its own deviation; the layer has one number", each_filter_alone),
@@ -525,24 +948,43 @@ WRITTEN = (
     ),
     Written(
         "a5.weight",
-        7,
-        "3 points: names shares with their intervals from the sweep, and says which differences the intervals bear. "
+        5,
+        "2 points: names shares with their intervals from the sweep, and says which differences the intervals bear. "
         "2 points: what the judge is (another network, same training world) and what it cannot say about looks. "
-        "2 points: a reason why the shape goes, from the layers that hold it.",
+        "1 point: a reason why the shape goes, from the layers that hold it.",
     ),
     Written(
         "a5.untrained",
-        8,
-        "3 points: names both judges' numbers with intervals, and that the judges need not agree. 2 points: the Gram "
-        "judge is a trained network of the same architecture, which favours it; six images are few. 3 points: without "
+        5,
+        "2 points: names both judges' numbers with intervals, and that the judges need not agree. 1 point: the Gram "
+        "judge is a trained network of the same architecture, which favours it; six images are few. 2 points: without "
         "biases a ReLU network is homogeneous, a layer scaled by s has s^4 E_l, and w_l takes the factor back; the "
         "rescaling helps where weights are equal, and where numbers would fade away in deep layers.",
+    ),
+    Written(
+        "a5.own",
+        10,
+        "3 points: a picture from the student's own photograph, by their own loop with VGG-19, and the settings that "
+        "made it. 3 points: two other settings beside it, one thing changed at a time (style weight, layers, TV), and "
+        "what each one did. 2 points: a number that supports a choice: an energy's share, or the roughness. 2 points: "
+        "a weakness that the picture has, and what would mend it.",
     ),
 )
 
 ASSIGNMENT = Assignment(
     name="a5_texture_style",
     title="Texture, style, random weights",
-    questions=(WINDOW_DISTANCES, GRAM_MATRIX, TEXTURE_ENERGY, GRAM_SLOPE, KEEP_COLOUR, UNIT_VARIANCE),
+    questions=(
+        WINDOW_DISTANCES,
+        GRAM_MATRIX,
+        TEXTURE_ENERGY,
+        GRAM_SLOPE,
+        CONTENT_ENERGY,
+        TOTAL_VARIATION,
+        TRANSFER,
+        KEEP_COLOUR,
+        UNIT_VARIANCE,
+    ),
     written=WRITTEN,
+    modules=("taps",),
 )
