@@ -12,6 +12,7 @@ from test_grading_right import NEIGHBOURS
 from course_lib.grading import question
 from project import needs, submissions
 
+KEYS = question.keys()
 SECOND = {
     "a1.pairs": "slices",
     "a1.skip_gram_step": "a loop over the noise",
@@ -72,12 +73,12 @@ def text(name):
 
 
 def test_every_question_has_a_second_answer():
-    assert set(SECOND) == {one.name for key in question.keys() for one in question.assignment(key).questions}
+    assert set(SECOND) == {one.name for key in KEYS for one in question.assignment(key).questions}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("key", question.keys())
+@pytest.mark.parametrize("key", KEYS)
 def test_second_answers_go_through_every_cell(key):
     matplotlib.use("agg")
     answers = {name: text(name) for name in SECOND if name.startswith(f"{key}.")}
