@@ -698,7 +698,7 @@ TSNE_SLOPE = Question(
 
 def filter_images(weight: Tensor) -> Tensor:
     slices = weight if weight.shape[1] == 3 else weight.reshape(-1, 1, *weight.shape[2:])
-    largest = torch.linalg.vector_norm(slices.flatten(1), ord=torch.inf, dim=1).clamp(min=1e-12)
+    largest = torch.maximum(slices.flatten(1).amax(1), -slices.flatten(1).amin(1)).clamp(min=1e-12)
     return (slices / largest[:, None, None, None]).add(1).div(2).expand(-1, 3, -1, -1)
 
 
@@ -796,7 +796,7 @@ def three_forgotten(weight: Tensor) -> Tensor:
 
 def lengths_for_squares(weight: Tensor) -> Tensor:
     colour = weight - weight.mean(1, keepdim=True)
-    return colour.flatten(1).norm(dim=1) / weight.flatten(1).norm(dim=1)
+    return (colour.square().sum((1, 2, 3)) / weight.square().sum((1, 2, 3))).sqrt()
 
 
 def never_divided(weight: Tensor) -> Tensor:

@@ -364,7 +364,7 @@ GRAM_SLOPE = Question(
 
 
 def content_energy(a: Tensor, a0: Tensor) -> Tensor:
-    return 0.5 * torch.linalg.vector_norm(a - a0) ** 2
+    return 0.5 * F.mse_loss(a, a0, reduction="sum")
 
 
 def content_part(name: str, points: float, *shape: int) -> Part:
@@ -380,7 +380,7 @@ def mean_of_all(a: Tensor, a0: Tensor) -> Tensor:
 
 
 def length_of_the_gap(a: Tensor, a0: Tensor) -> Tensor:
-    return (a - a0).norm() / 2
+    return (a - a0).square().sum().sqrt() / 2
 
 
 def sizes_of_the_gaps(a: Tensor, a0: Tensor) -> Tensor:
@@ -484,7 +484,7 @@ def transfer(
         value.backward()
         engine.step()
         image.project()
-    return image().detach()
+    return image.pixels.detach()
 
 
 def transfer_part(
