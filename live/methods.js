@@ -33,7 +33,8 @@ globalThis.live = globalThis.live || {};
   // One position of the patch after the other: where it lies, how far the logit of `label` falls there, which class
   // wins, and how many positions there are.
   function* occlusion(network, picture, label, { patch = 16, stride = 8, fill = 0.5 } = {}) {
-    const clean = network.logits(picture)[label];
+    const maps = network.forward(picture), clean = maps[network.last].values[label];
+    const change = new live.Change(network, maps);
     // The last patch of a row or column hangs over the border, if need be, and is cut there.
     const starts = side => Array.from({ length: Math.ceil((side - patch) / stride) + 1 }, (_, i) => i * stride);
     const tops = starts(picture.height), lefts = starts(picture.width);
@@ -41,7 +42,7 @@ globalThis.live = globalThis.live || {};
       for (const left of lefts) {
         const bottom = Math.min(top + patch, picture.height), right = Math.min(left + patch, picture.width);
         const box = { top, left, bottom, right };
-        const logits = network.logits(covered(picture, box, fill));
+        const logits = change.logits(covered(picture, box, fill), box);
         yield { box, fall: clean - logits[label], winner: winner(logits), count: tops.length * lefts.length };
       }
     }

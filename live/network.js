@@ -384,5 +384,86 @@ globalThis.live = globalThis.live || {};
     }
   }
 
-  Object.assign(live, { Network, loops, floats, recycle, engine: loops });
+  // ---------------------------------------------------------------- a picture that differs in a box
+
+  // The rows (or columns) of a layer's output that see some of the input's rows from `from` to `to`.
+  function reached({ kernel, stride }, before, from, to, count) {
+    return [
+      Math.max(0, Math.ceil((from + before - kernel + 1) / stride)),
+      Math.min(count, Math.floor((to - 1 + before) / stride) + 1),
+    ];
+  }
+
+  // What a picture's maps become where it is changed in a box: the same numbers as forward() finds, layer after layer
+  // computed only where they can have changed. A part is {top, left, map}.
+  class Change {
+    constructor(network, maps) {
+      Object.assign(this, { network, maps, parts: {} });
+    }
+
+    logits(picture, { top, left, bottom, right }) {
+      const { mean, deviation, layers, last } = this.network;
+      const box = cut(picture, top, left, bottom - top, right - left, 0);
+      box.values.forEach((v, i) => { box.values[i] = (v - mean) / deviation; });
+      this.parts = { input: { top, left, map: box } };
+      for (const layer of layers) this.parts[layer.name] = this.part(layer);
+      const logits = this.parts[last].map.values.slice();
+      for (const { map } of Object.values(this.parts)) recycle(map.values);
+      return logits;
+    }
+
+    // What has changed in a layer's output.
+    part(layer) {
+      const { top, left, map } = this.parts[layer.input], { forward } = kinds[layer.kind];
+      if (layer.kind === "relu") return { top, left, map: forward(layer, map) };
+      if (layer.kind === "add") {
+        const other = this.cut(layer.other, top, left, map.height, map.width);
+        const out = forward(layer, map, { [layer.other]: other });
+        recycle(other.values);
+        return { top, left, map: out };
+      }
+      const input = this.maps[layer.input], whole = this.maps[layer.name];
+      const all = !layer.kernel; // the mean and the linear layers take all positions
+      const [before] = all ? [0] : border(layer), { kernel = 0, stride = 1 } = layer;
+      const [y0, y1] = all ? [0, 1] : reached(layer, before, top, top + map.height, whole.height);
+      const [x0, x1] = all ? [0, 1] : reached(layer, before, left, left + map.width, whole.width);
+      const seen = all ? this.cut(layer.input, 0, 0, input.height, input.width) : this.cut(
+        layer.input, y0 * stride - before, x0 * stride - before, (y1 - y0 - 1) * stride + kernel,
+        (x1 - x0 - 1) * stride + kernel, layer.kind === "maxpool" ? -HUGE : 0);
+      const out = forward(all ? layer : bare(layer), seen);
+      recycle(seen.values);
+      return { top: y0, left: x0, map: out };
+    }
+
+    // A rectangle of a layer's map as it is now; beyond the map, `outside`.
+    cut(name, top, left, height, width, outside = 0) {
+      const out = cut(this.maps[name], top, left, height, width, outside);
+      const { top: y0, left: x0, map } = this.parts[name];
+      const from = Math.max(left, x0), count = Math.min(left + width, x0 + map.width) - from;
+      for (let y = Math.max(top, y0); count > 0 && y < Math.min(top + height, y0 + map.height); y++) {
+        const at = ((y - y0) * map.width + from - x0) * map.channels;
+        out.values.set(
+          map.values.subarray(at, at + count * map.channels), ((y - top) * width + from - left) * map.channels);
+      }
+      return out;
+    }
+  }
+
+  // The layer without its border, which a cut has already.
+  function bare(layer) {
+    layer.bare = layer.bare || { ...layer, padding: 0 };
+    return layer.bare;
+  }
+
+  function cut({ values, height, width, channels }, top, left, tall, wide, outside) {
+    const out = floats(tall * wide * channels).fill(outside);
+    const from = Math.max(left, 0), count = (Math.min(left + wide, width) - from) * channels;
+    for (let y = Math.max(top, 0); count > 0 && y < Math.min(top + tall, height); y++) {
+      const at = (y * width + from) * channels;
+      out.set(values.subarray(at, at + count), ((y - top) * wide + from - left) * channels);
+    }
+    return { values: out, height: tall, width: wide, channels };
+  }
+
+  Object.assign(live, { Network, Change, loops, floats, recycle, engine: loops });
 })();
