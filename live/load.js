@@ -131,5 +131,5 @@ globalThis.live = globalThis.live || {};
     return ask("open", { network, facts: live.facts.networks[network], bytes: buffer }).result;
   }
 
-  Object.assign(live, { script, bytes, checksum, weights, open, ask });
+  Object.assign(live, { script, address: name => here + name, bytes, checksum, weights, open, ask });
 })();

@@ -250,7 +250,67 @@ globalThis.live = globalThis.live || {};
     },
   };
 
+  // ---------------------------------------------------------------- why a unit responds
+
+  // A unit's value as a sum: bias + one term for each channel of its input, the channel's window times the kernel that
+  // the unit has for it; where a block adds its own input, that is one number more. Layers that pass on one number (a
+  // ReLU, a maximum) are walked through to the layer that sums.
+  //   value: of the unit; sum: what its last convolution gives, the bias included; path: the layers walked through;
+  //   from: the layer that the channels belong to; terms: {channel, top, left, height, width, window, kernel, sum},
+  //   the largest first, by size.
+  function explain(network, maps, name, channel, row, column) {
+    const at = (map, y, x, c) => map.values[(y * map.width + x) * map.channels + c];
+    const value = at(maps[name], row, column, channel), path = [];
+    let layer = network.layers.find(other => other.name === name), skip = null;
+    for (;; layer = network.layers.find(other => other.name === layer.input)) {
+      const { kind } = layer;
+      if (["conv", "depthwise", "linear", "mean"].includes(kind)) break;
+      path.push(kind);
+      if (kind === "add") skip = { from: layer.other, value: at(maps[layer.other], row, column, channel) };
+      if (kind === "maxpool") [row, column] = winningPixel(layer, maps[layer.input], row, column, channel);
+    }
+    const input = maps[layer.input], { inputs = 0, weights, bias } = layer, depthwise = layer.kind === "depthwise";
+    const all = !layer.kernel; // linear layers and means see every position
+    const [before] = all ? [0] : [layer.padding].flat(), step = all ? 0 : layer.stride;
+    const [height, width] = all ? [input.height, input.width] : [layer.kernel, layer.kernel];
+    const [top, left] = all ? [0, 0] : [row * step - before, column * step - before];
+    const weight = (tap, c) => {
+      if (layer.kind === "mean") return 1 / (height * width);
+      return depthwise ? weights[tap * input.channels + c] : weights[channel * inputs + tap * input.channels + c];
+    };
+    const term = c => {
+      const window = new Float32Array(height * width), kernel = new Float32Array(height * width);
+      let sum = 0;
+      for (let tap = 0; tap < window.length; tap++) {
+        const y = top + Math.floor(tap / width), x = left + tap % width;
+        window[tap] = y >= 0 && x >= 0 && y < input.height && x < input.width ? at(input, y, x, c) : 0;
+        kernel[tap] = weight(tap, c);
+        sum += window[tap] * kernel[tap];
+      }
+      return { channel: c, top, left, height, width, window, kernel, sum };
+    };
+    const one = depthwise || layer.kind === "mean"; // each channel for itself
+    const terms = one ? [term(channel)] : Array.from({ length: input.channels }, (_, c) => term(c));
+    terms.sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum));
+    const own = bias ? bias[channel] : 0;
+    const sum = terms.reduce((total, other) => total + other.sum, own);
+    return { value, path, layer: layer.name, from: layer.input, bias: own, skip, sum, terms };
+  }
+
+  // The position of the largest number in a window, the first among equals.
+  function winningPixel({ kernel, stride, padding }, map, row, column, channel) {
+    let best = null, largest = -Infinity;
+    for (let y = row * stride - padding; y < row * stride - padding + kernel; y++) {
+      for (let x = column * stride - padding; x < column * stride - padding + kernel; x++) {
+        if (y < 0 || x < 0 || y >= map.height || x >= map.width) continue;
+        const value = map.values[(y * map.width + x) * map.channels + channel];
+        if (value > largest) [best, largest] = [[y, x], value];
+      }
+    }
+    return best;
+  }
+
   Object.assign(live, {
-    softmax, winner, covered, occlusion, spread, logitSlope, crossEntropySlope, randomSigns, signStep, minimise,
+    explain, softmax, winner, covered, occlusion, spread, logitSlope, crossEntropySlope, randomSigns, signStep, minimise,
   });
 })();

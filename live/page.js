@@ -334,8 +334,8 @@
     pictures.forEach((picture, i) => {
       const button = document.createElement("button");
       button.type = "button";
-      if (picture.jpeg) {
-        button.innerHTML = `<img src="${picture.jpeg}" alt="" width="96" height="96">${picture.name}`;
+      if (picture.address) {
+        button.innerHTML = `<img src="${picture.address}" alt="" width="96" height="96">${picture.name}`;
       } else {
         const { label, said, pixels } = picture;
         button.innerHTML = `<canvas aria-hidden="true"></canvas>${classes[label]}`
@@ -352,11 +352,11 @@
 
   async function takeScene(i) {
     root.setAttribute("aria-busy", "true");
-    const { label = null, pixels, jpeg, credit = "Drawn scenes of this course." }
+    const { label = null, pixels, address, credit = "Drawn scenes of this course." }
       = (state.network === "coursenet" ? live.scenes : live.photographs)[i];
     part.credit.textContent = credit;
     const picture = pixels ? live.asPicture(bytes(pixels), 96)
-      : live.squareOf(await live.element(jpeg), { left: 0, top: 0, side: side() }, side());
+      : live.squareOf(live.kept(await live.element(address)), { left: 0, top: 0, side: side() }, side());
     await take(picture, { truth: label, scene: i });
     markScene();
   }

@@ -5,7 +5,7 @@
 globalThis.live = globalThis.live || {};
 
 (() => {
-  const WORKING = 1024; // the longest side that a reader's photograph is kept at
+  const WORKING = 1600; // the longest side that a reader's photograph is kept at
   const LARGEST = 64e6; // pixels; more would fill a phone's memory
 
   // The elements below one by their data attributes: data-map-text is parts.mapText.
@@ -19,12 +19,10 @@ globalThis.live = globalThis.live || {};
 
   // ---------------------------------------------------------------- to a canvas
 
-  // height x width pixels of three bytes, or of four of which the last does not count
-  function asPicture(bytes, side, step = 3) {
+  // side x side pixels of three bytes
+  function asPicture(bytes, side) {
     const values = new Float32Array(3 * side * side);
-    for (let i = 0, k = 0; i < values.length; k += step) {
-      for (let c = 0; c < 3; c++, i++) values[i] = bytes[k + c] / 255;
-    }
+    for (let i = 0; i < values.length; i++) values[i] = bytes[i] / 255;
     return { values, height: side, width: side, channels: 3 };
   }
 
@@ -140,25 +138,65 @@ globalThis.live = globalThis.live || {};
     return drawn(source, last, low);
   }
 
-  function drawn(source, width, height, box = null) {
+  function drawn(source, width, height) {
     const canvas = document.createElement("canvas");
     Object.assign(canvas, { width, height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.fillStyle = "white"; // behind what is transparent
     context.fillRect(0, 0, width, height);
     context.imageSmoothingQuality = "high";
-    if (box) context.drawImage(source, box.left, box.top, box.side, box.side, 0, 0, width, height);
-    else context.drawImage(source, 0, 0, width, height);
+    context.drawImage(source, 0, 0, width, height);
     return canvas;
   }
 
-  // The square of a canvas as a picture of so many pixels a side. Halved until it is nearly small enough, because one
-  // large step would skip pixels.
-  function squareOf(source, box, side) {
-    const half = from => Math.max(side, Math.ceil(from / 2));
-    let small = drawn(source, half(box.side), half(box.side), box);
-    while (small.width > side) small = drawn(small, half(small.width), half(small.width));
-    return asPicture(small.getContext("2d").getImageData(0, 0, side, side).data, side, 4);
+  // ---------------------------------------------------------------- resized as the book does it
+
+  // For each of `to` pixels, which pixels of a line make it, from `first` on, and with what weights. The line's part
+  // from `start` on, `length` pixels, is resized with Lanczos's window of three lobes; as in Pillow, which the book
+  // uses, what lies beside that part is seen by its outermost pixels.
+  function lanczos(line, start, length, to) {
+    const scale = length / to, wide = Math.max(1, scale), sinc = x => (x ? Math.sin(Math.PI * x) / (Math.PI * x) : 1);
+    return Array.from({ length: to }, (_, i) => {
+      const centre = start + (i + 0.5) * scale;
+      const first = Math.max(0, Math.floor(centre - 3 * wide + 0.5));
+      const last = Math.min(line, Math.floor(centre + 3 * wide + 0.5));
+      const weights = Array.from({ length: last - first }, (_, k) => {
+        const x = (first + k - centre + 0.5) / wide;
+        return Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0;
+      });
+      const sum = weights.reduce((a, b) => a + b);
+      return { first, weights: weights.map(w => w / sum) };
+    });
+  }
+
+  // The square of a canvas as a picture of so many pixels a side: along the rows, then along the columns, each time to
+  // whole numbers, as Pillow does it.
+  function squareOf(source, { left, top, side: length }, side) {
+    const { width, height } = source, { data } = source.getContext("2d").getImageData(0, 0, width, height);
+    const across = lanczos(width, Math.floor(left), length, side), down = lanczos(height, Math.floor(top), length, side);
+    const from = down[0].first, tall = down.at(-1).first + down.at(-1).weights.length - from;
+    const rows = new Uint8ClampedArray(3 * side * tall), out = new Uint8ClampedArray(3 * side * side);
+    for (let y = 0, to = 0; y < tall; y++) {
+      for (const { first, weights } of across) {
+        let at = 4 * ((from + y) * width + first), red = 0, green = 0, blue = 0;
+        for (const w of weights) {
+          red += w * data[at]; green += w * data[at + 1]; blue += w * data[at + 2];
+          at += 4;
+        }
+        rows[to++] = red; rows[to++] = green; rows[to++] = blue;
+      }
+    }
+    down.forEach(({ first, weights }, y) => {
+      for (let x = 0; x < 3 * side; x++) {
+        let sum = 0, at = 3 * side * (first - from) + x;
+        for (const w of weights) {
+          sum += w * rows[at];
+          at += 3 * side;
+        }
+        out[3 * side * y + x] = sum;
+      }
+    });
+    return asPicture(out, side);
   }
 
   // ---------------------------------------------------------------- from a camera

@@ -47,6 +47,15 @@ globalThis.live = globalThis.live || {};
       const map = seen[network][layer];
       return { ...map, values: map.values.slice() };
     },
+    // The `count` terms that weigh most, and what the others add up to.
+    *explain({ network, layer, channel, row, column, count }) {
+      const found = live.explain(networks[network], seen[network], layer, channel, row, column);
+      const rest = found.terms.slice(count);
+      return {
+        ...found, terms: found.terms.slice(0, count),
+        rest: { count: rest.length, sum: rest.reduce((total, term) => total + term.sum, 0) },
+      };
+    },
     *logits({ network, picture }) {
       return networks[network].logits(picture);
     },

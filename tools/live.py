@@ -6,6 +6,7 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from html import escape
+from io import BytesIO
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from course_lib import adversarial, attribution, cutouts, data, models, plotting, taps, world
@@ -21,10 +23,11 @@ from course_lib.models import Network
 from course_lib.models.packaged import InvertedBottleneck
 from course_lib.world.scenes import MUTED
 from project.repository import ROOT
+from tools import toolbox
 
 SOURCES = ROOT / "live"
-ENGINE = ("network.js", "simd.js", "methods.js", "tasks.js")  # what a worker runs, and the page where it has none
-SCRIPTS = (*ENGINE, "engine.js", "load.js", "pictures.js", "lab.js", "page.js")
+ENGINE = ("network.js", "simd.js", "methods.js", "tasks.js")  # what a worker runs, and the page itself
+SCRIPTS = ("engine.js", "load.js", "pictures.js", "toolbox.js", "lab.js", "page.js")
 PARTS = {"coursenet": 8, "lite0": 12}  # scripts that hold the weights, so that a reader sees them come
 SIDES = {"coursenet": 96, "lite0": 224}
 CUTOUTS = 6  # scenes to choose from
@@ -40,18 +43,25 @@ def write(folder: Path) -> None:
     for name in (*SCRIPTS, "live.css"):
         if name != "engine.js":
             shutil.copy(SOURCES / name, static)
-    # A page that was opened as a file may not read its scripts; a worker is made from this text.
-    source = "".join((SOURCES / name).read_text() for name in ENGINE)
-    (static / "engine.js").write_text(f"live.source = {json.dumps(source)};\n")
+    (static / "engine.js").write_text(engine())
     net = models.load("coursenet")
     images, labels = scenes(net)
     written = {"coursenet": network(net, "coursenet", weights(net).tobytes(), static)}
     if lite0 := photographed():
         written["lite0"] = network(lite0, "lite0", quantised(lite0), static)
+        toolbox.write(lite0, "lite0", static)
         (static / "photographs.js").write_text(f"live.photographs = {json.dumps(photographs(lite0))};\n")
+    toolbox.write(net, "coursenet", static)
     (static / "scenes.js").write_text(f"live.scenes = {json.dumps(drawn(net, images, labels))};\n")
     (static / "facts.js").write_text(f"live.facts = {json.dumps({'networks': written, **colours()})};\n")
     (folder / "recorded.html").write_text(recorded(net, images, labels, static))
+
+
+def engine() -> str:
+    """One script that is run by the page and, from its own text, by a worker: a page that was opened as a file may not
+    read its scripts."""
+    sources = "".join((SOURCES / name).read_text() for name in ENGINE)
+    return f"function engine() {{\n{sources}}}\nengine();\nlive.source = `(${{engine}})();`;\n"
 
 
 def photographed() -> Network | None:
@@ -70,9 +80,8 @@ def network(net: Network, short: str, numbers: bytes, static: Path) -> dict[str,
     """Writes the scripts with a network's weights; what else load.js and network.js have to know of it."""
     described = [{**layer} for layer, _ in layers(net)]
     for layer in described:
-        if layer["shown"]:
-            field = taps.receptive_field(net, layer["name"])
-            layer["field"] = {"size": field.size, "step": field.stride, "start": field.start}
+        field = taps.receptive_field(net, layer["name"])
+        layer["field"] = {"size": field.size, "step": field.stride, "start": field.start}
     size = -(-len(numbers) // PARTS[short] // 4) * 4
     parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
     for i, part in enumerate(parts):
@@ -220,7 +229,7 @@ def drawn(net: Network, images: Tensor, labels: Tensor) -> list[dict[str, Any]]:
 
 
 def photographs(net: Network) -> list[dict[str, str]]:
-    """The course's photographs and, where the cut-outs are installed, some scenes of them: name, credit, JPEG."""
+    """The course's photographs and, where the cut-outs are installed, some scenes of them: name, credit, address."""
     found = [
         _photograph(name.capitalize(), data.credit(name), data.photograph(name, net.image_size))
         for name in data.photographs()
@@ -236,7 +245,15 @@ def photographs(net: Network) -> list[dict[str, str]]:
 
 
 def _photograph(name: str, credit: str, image: Tensor) -> dict[str, str]:
-    return {"name": name, "credit": credit, "jpeg": plotting.data_uri(image, quality=88)}
+    return {"name": name, "credit": credit, "address": f"data:image/webp;base64,{in_base64(webp(image))}"}
+
+
+def webp(image: Tensor, **options: Any) -> bytes:
+    """An image (1, 3, h, w) as a WebP file; by default without loss, because a network sees what JPEG loses."""
+    file = BytesIO()
+    pixels = (image[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(file, "webp", **{"lossless": True, "quality": 100, "method": 6, **options})
+    return file.getvalue()
 
 
 def colours() -> dict[str, Any]:
