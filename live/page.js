@@ -74,12 +74,14 @@
         </div>
         <div class="live-maps">
           <figure class="live-large">
-            <canvas width="288" height="288" role="img" data-large></canvas>
+            <canvas width="288" height="288" tabindex="0" role="application" data-large></canvas>
             <div class="live-legend" data-map-legend></div>
             <figcaption data-map-text></figcaption>
           </figure>
           <div class="live-grid" role="radiogroup" data-grid></div>
         </div>
+        <h3>One unit</h3>
+        <div data-toolbox></div>
       </section>
       <section>
         <h3>Which pixels matter</h3>
@@ -149,6 +151,7 @@
     map: null, // of the layer that is shown
     layer: {}, // by network
     channel: null, // null: the strongest
+    place: null, // {row, column} of a unit on the map; null: the strongest
     walking: null, // a job
     pushing: null,
     byHand: null, // the middle of the patch, while it is led by hand
@@ -307,7 +310,7 @@
     }
     if (root.querySelector("[name=live-network]:checked").value !== network) return; // another was chosen meanwhile
     part.loading.hidden = true;
-    Object.assign(state, { network, channel: null, undo: [], logits: null });
+    Object.assign(state, { network, channel: null, place: null, undo: [], logits: null });
     part.undo.disabled = true;
     buildScenes();
     buildLayers();
@@ -607,28 +610,72 @@
     const first = state.network === "coursenet" ? "relu3" : "block3";
     state.layer[state.network] = state.layer[state.network] || first;
     part.layer.textContent = "";
-    for (const { name } of shown) part.layer.add(new Option(name, name, false, name === state.layer[state.network]));
+    for (const { name } of shown) part.layer.add(new Option(name, name));
+    chooseLayer(state.layer[state.network]);
   }
 
   function buildMaps() {
     part.layer.addEventListener("change", () => {
-      state.layer[state.network] = part.layer.value;
-      state.channel = null;
-      showMaps();
+      goTo(part.layer.value);
     });
     part.apart.addEventListener("change", drawMaps);
     part.grid.addEventListener("click", event => {
       const button = event.target.closest("button");
       if (!button) return;
-      state.channel = [...part.grid.children].indexOf(button);
+      Object.assign(state, { channel: [...part.grid.children].indexOf(button), place: null });
       showChoice();
     });
     onArrows(part.grid, (dx, dy) => {
       const count = part.grid.children.length;
-      state.channel = (shownChannel() + dx + dy + count) % count;
+      Object.assign(state, { channel: (shownChannel() + dx + dy + count) % count, place: null });
       showChoice();
       part.grid.children[state.channel].focus();
     });
+    part.large.addEventListener("click", event => {
+      const box = part.large.getBoundingClientRect();
+      choosePlace(
+        nearest((event.clientY - box.top) / box.height * side(), state.map.height),
+        nearest((event.clientX - box.left) / box.width * side(), state.map.width));
+    });
+    onArrows(part.large, (dx, dy) => {
+      const { row, column } = shownPlace();
+      choosePlace(row + dy, column + dx);
+    });
+  }
+
+  // Another layer, and perhaps a channel and a position in it. One inside a block is added to the menu.
+  function goTo(layer, channel = null, row = null, column = null) {
+    state.layer[state.network] = layer;
+    Object.assign(state, { channel, place: row === null ? null : { row, column } });
+    chooseLayer(layer);
+    return showMaps();
+  }
+
+  function chooseLayer(layer) {
+    if (![...part.layer.options].some(option => option.value === layer)) part.layer.add(new Option(layer, layer));
+    part.layer.value = layer;
+  }
+
+  function choosePlace(row, column) {
+    const { height, width } = state.map, within = (v, count) => Math.min(count - 1, Math.max(0, v));
+    state.place = { row: within(row, height), column: within(column, width) };
+    showChoice();
+  }
+
+  // The unit on the map whose field's middle is nearest to a pixel.
+  function nearest(pixel, count) {
+    const { field } = layerOf(state.map.layer);
+    if (!field.step) return 0;
+    return Math.min(count - 1, Math.max(0, Math.round((pixel - middleOf(field)) / field.step)));
+  }
+
+  const middleOf = field => field.start + (field.size - 1) / 2;
+
+  function shownPlace() {
+    const { map } = state;
+    if (state.place && state.place.row < map.height && state.place.column < map.width) return state.place;
+    const best = winner(channelValues(map, shownChannel()));
+    return { row: Math.floor(best / map.width), column: best % map.width };
   }
 
   function channelValues({ values, channels }, channel) {
@@ -683,36 +730,33 @@
       button.setAttribute("aria-checked", i === channel);
       button.tabIndex = i === channel ? 0 : -1;
     });
-    const values = channelValues(map, channel), signed = isSigned(layer);
-    const scale = scaleOf(part.apart.checked ? values : map.values, signed), colour = colourOf(scale);
-    const { field } = layerOf(layer), { width } = map;
-    // A unit looks at the pixels around its field's middle: the nearest unit colours a pixel.
-    const middle = field.start + (field.size - 1) / 2;
-    const nearest = pixel => (
-      field.step ? Math.min(width - 1, Math.max(0, Math.round((pixel - middle) / field.step))) : 0);
+    const values = channelValues(map, channel), scale = scaleOf(values, isSigned(layer)), colour = colourOf(scale);
+    const { field } = layerOf(layer), { width } = map, { row, column } = shownPlace();
     const small = document.createElement("canvas");
-    paint(small, size, size, i => {
+    paint(small, size, size, i => { // each pixel in the colour of the unit that is nearest
       const [red, green, blue] = picture.values.subarray(3 * i, 3 * i + 3);
       const grey = 255 * (0.3 * red + 0.59 * green + 0.11 * blue);
       if (map.height === 1) return packed(grey, grey, grey);
-      const tint = colour(values[nearest(Math.floor(i / size)) * width + nearest(i % size)]);
+      const tint = colour(values[nearest(Math.floor(i / size), map.height) * width + nearest(i % size, width)]);
       return packed(...[tint & 255, tint >> 8 & 255, tint >> 16 & 255].map(v => (v + grey) / 2));
     });
     const context = part.large.getContext("2d");
     context.imageSmoothingEnabled = false;
     context.drawImage(small, 0, 0, part.large.width, part.large.height);
-    const best = winner(values), row = Math.floor(best / width), column = best % width;
     outline(context, field, row, column, part.large.width / size);
     showLegend(part.mapLegend, scale);
-    const name = nameOf(layer, channel);
+    const name = nameOf(layer, channel), largest = number(values[winner(values)], 2);
     const positive = values.reduce((count, v) => count + (v > 0), 0) / values.length;
-    const place = v => Math.min(1, Math.max(0, (middle + v * field.step) / size));
+    const place = v => Math.min(1, Math.max(0, (middleOf(field) + v * field.step) / size));
+    const strongest = values[row * width + column] === values[winner(values)];
     part.mapText.textContent = map.height === 1
       ? `${layer}, ${name}: ${number(values[0], 2)}. It has no spatial positions: it sees the whole image.`
-      : `${layer}, ${name}: largest value ${number(values[best], 2)}, ${where(place(row), place(column))}; above zero `
-        + `at ${Math.round(100 * positive)}\u00a0% of its ${map.height} × ${width} positions. The box is what the `
-        + `strongest unit can see, ${field.size} × ${field.size} pixels.`;
-    part.large.setAttribute("aria-label", `The map of ${name} over the picture`);
+      : `${layer}, ${name}: largest value ${largest}; above zero at ${Math.round(100 * positive)}\u00a0% of its `
+        + `${map.height} × ${width} positions. The box is what the ${strongest ? "strongest" : "chosen"} unit can see, `
+        + `${where(place(row), place(column))}, ${field.size} × ${field.size} pixels. Touch the map to choose another.`;
+    part.large.setAttribute("aria-label", `The map of ${name} over the picture, with the unit at row ${row + 1}, `
+      + `column ${column + 1}. Arrow keys choose another.`);
+    live.toolbox.show({ network: state.network, layer, channel, row, column });
   }
 
   function outline(context, { size, step, start }, row, column, zoom) {
@@ -900,6 +944,7 @@
     };
     part.epsilon.addEventListener("input", pushAnew);
     part.direction.addEventListener("change", pushAnew);
+    live.toolbox.build(part.toolbox, { state, ask, say, goTo, latest });
     live.lab.build(part.lab, {
       state, facts, ask, present, answer, say, take, remember,
       showOnStage: picture => showPicture(part.picture, picture), still: () => stillPictures.matches,

@@ -13,6 +13,7 @@ BENCHES = (
     "attribution",
     "deepdream",
     "inversion",
+    "live",
     "looking",
     "minimize",
     "networks",

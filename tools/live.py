@@ -1,8 +1,12 @@
-"""Writes what the live page needs at build time: two networks and their pictures as scripts, and a recorded version."""
+"""Writes what the live page needs at build time: two networks and their pictures as scripts, and a recorded version.
+
+python -m tools.live FOLDER
+"""
 
 import base64
 import json
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from html import escape
@@ -370,3 +374,7 @@ def pushed(net: Network, x: Tensor, label: int, image: Any) -> str:
         shown = image(f"fgsm-{step}", enlarged(changed, 2), alt)
         figures.append(f"<figure>{shown}<figcaption>ε = {step}/255: {output}</figcaption></figure>")
     return f'<div class="live-four">{"".join(figures)}</div>'
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
