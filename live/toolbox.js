@@ -19,9 +19,9 @@ globalThis.live = globalThis.live || {};
       <p class="live-note live-beside" data-stored-text></p>
     </div>
     <h4 data-why-title></h4>
-    <p role="status" data-why></p>
+    <p class="live-note" role="status" data-why></p>
     <ol class="live-terms" data-terms></ol>
-    <p data-rest></p>`;
+    <p class="live-note" data-rest></p>`;
   const COUNT = 6; // terms that are shown
   const COLOURS = ["red", "green", "blue"];
   const LARGEST = 7; // the side of a window whose numbers are written out

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from copy import deepcopy
 
@@ -13,12 +14,14 @@ from PIL import Image
 
 from course_lib import adversarial, attribution, data, models, world
 from course_lib.taps import Taps, receptive_field
-from tools import live
+from project.repository import ROOT
+from tools import live, toolbox, units
 
 pytestmark = pytest.mark.slow  # a browser runs the networks
 LAYERS = [f"{kind}{i}" for i in range(1, 6) for kind in ("conv", "relu", "pool") if kind != "pool" or i in (1, 2, 5)]
 LAYERS += ["fc6", "relu6", "fc7", "relu7", "fc8"]
 BLOCKS = ["stem_relu", *(f"block{i}" for i in range(1, 17)), "head_relu", "pool", "fc"]
+AXE = ROOT / "vendor" / "test" / "axe.min.js"
 PLAIN, SIMD = "plain loops", "WebAssembly"
 
 # ---------------------------------------------------------------- the arithmetic, against PyTorch
@@ -83,7 +86,7 @@ def written(tmp_path_factory):
 @pytest.fixture(scope="module")
 def empty_page(browser, written):
     """The scripts on an empty page that was opened as a file, with the networks open."""
-    scripts = [f'<script src="static/live/{name}"></script>' for name in (*live.ENGINE, "load.js")]
+    scripts = [f'<script src="static/live/{name}"></script>' for name in ("engine.js", "load.js", "pictures.js")]
     (written / "empty.html").write_text(f"<!doctype html>{''.join(scripts)}<script>{CODEC}</script>")
     page = browser.new_page()
     page.goto((written / "empty.html").as_uri())
@@ -258,6 +261,139 @@ def test_the_occlusion_map_is_that_of_chapter_5(empty_page, coursenet, scenes):
     assert [winner for _, winner in positions] == logits.argmax(1).tolist()
 
 
+@pytest.mark.parametrize("box", [(0, 0, 32, 32), (96, 80, 128, 112), (176, 192, 208, 224), (0, 0, 224, 224)])
+def test_where_a_box_has_changed_the_logits_are_those_of_the_whole(lite0_in_browser, rounded, photographs, box):
+    x, (top, left, bottom, right) = photographs[:1], box
+    followed, whole = lite0_in_browser(
+        """(() => {
+            const covered = live.covered(x, box, 0.5), change = new live.Change(network, network.forward(x));
+            return [text(change.logits(covered, box)), text(network.logits(covered))];
+        })()""",
+        x,
+        box={"top": top, "left": left, "bottom": bottom, "right": right},
+    )
+    assert followed == whole  # bit for bit
+    covered = x.clone()
+    covered[:, :, top:bottom, left:right] = 0.5
+    with torch.no_grad():
+        assert deviation(lite0_in_browser.decoded(followed), rounded(covered)[0]) < 1e-4
+
+
+# ---------------------------------------------------------------- why a unit has its value, against PyTorch
+
+
+WHY = [
+    ("coursenet", "relu1", "conv1", "input"),
+    ("coursenet", "relu3", "conv3", "pool2"),
+    ("coursenet", "pool2", "conv2", "pool1"),
+    ("coursenet", "relu6", "fc6", "pool5"),
+    ("coursenet", "fc8", "fc8", "relu7"),
+    ("lite0", "block5", "block5.project", "block5.depthwise_relu"),
+    ("lite0", "stem_relu", "stem", "input"),
+    ("lite0", "fc", "fc", "pool"),
+]
+
+
+@pytest.mark.parametrize(("network", "layer", "summing", "inputs"), WHY)
+def test_the_terms_of_a_unit_are_pytorchs(empty_page, request, network, layer, summing, inputs):
+    """Each term is what the layer gives when its other inputs are zero; together they are the unit's value."""
+    net = request.getfixturevalue("coursenet" if network == "coursenet" else "rounded")
+    x = live.scenes(net)[0][3:4] if network == "coursenet" else data.photograph("coffee")
+    with torch.no_grad():
+        maps = Taps(net, layer)(x)[layer][0]
+        maps = maps if maps.dim() == 3 else maps[:, None, None]
+        channel = int(maps.flatten(1).amax(1).argmax())
+        row, column = divmod(int(maps[channel].argmax()), maps.shape[2])
+    found = InBrowser(empty_page, network)(
+        "(({ terms, ...rest }) => ({ ...rest, terms: terms.map(({ channel, sum }) => [channel, sum]) }))"
+        "(live.explain(network, network.forward(x), layer, channel, row, column))",
+        x,
+        layer=layer,
+        channel=channel,
+        row=row,
+        column=column,
+    )
+    assert (found["layer"], found["from"]) == (summing, inputs)
+    assert found["value"] == pytest.approx(float(maps[channel, row, column]), rel=1e-4)
+    sums = [abs(total) for _, total in found["terms"]]
+    assert sums == sorted(sums, reverse=True)
+    assert found["bias"] + sum(total for _, total in found["terms"]) == pytest.approx(found["sum"], rel=1e-6)
+    skipped = found["skip"]["value"] if found["skip"] else 0
+    assert found["sum"] + skipped == pytest.approx(found["value"], rel=1e-4) or found["value"] == 6  # the ReLU's top
+    part = net.get_submodule(summing)
+    with torch.no_grad():
+        seen = (x - net.mean) / net.std if inputs == "input" else Taps(net, inputs)(x)[inputs]
+        for number, total in (found["terms"][0], found["terms"][-1]):
+            alone = torch.zeros_like(seen)
+            alone[:, number] = seen[:, number]
+            out = part(
+                F.pad(alone, (0, 1, 0, 1)) if summing == "stem" else alone.flatten(1) if part_is_linear(part) else alone
+            )
+            out = out[0, channel] - part.bias[channel]
+            if layer.startswith("pool"):  # the summing unit is one of the nine below
+                nine = out[max(2 * row - 1, 0) : 2 * row + 2, max(2 * column - 1, 0) : 2 * column + 2]
+                assert (nine - total).abs().min() < 1e-3
+            else:
+                assert float(out[row, column] if out.dim() else out) == pytest.approx(total, rel=1e-3, abs=1e-4)
+
+
+def part_is_linear(part):
+    return isinstance(part, torch.nn.Linear)
+
+
+# ---------------------------------------------------------------- photographs, as the book reads them
+
+
+FROM_FILE = """async ([bytes, name, side]) => {
+    const canvas = await live.read(new File([live.bytes(bytes)], name));
+    const small = Math.min(canvas.width, canvas.height);
+    const box = { left: (canvas.width - small) / 2, top: (canvas.height - small) / 2, side: small };
+    return text(live.squareOf(canvas, box, side).values);
+}"""
+
+
+def as_the_page_reads(page, content, name, side=224):
+    values = page.evaluate(FROM_FILE, [base64.b64encode(content).decode(), name, side])
+    return InBrowser.decoded(values).view(side, side, 3).permute(2, 0, 1)[None]
+
+
+def encoded(name, format, **options):
+    """A photograph of the course, whole, as the bytes of a file."""
+    buffer = io.BytesIO()
+    pixels = (data.photograph(name, None)[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+
+
+@pytest.mark.parametrize("name", ["astronaut", "rocket", "chelsea"])
+@pytest.mark.parametrize("format", ["png", "jpeg"])
+def test_an_uploaded_photograph_is_read_as_the_book_reads_it(empty_page, lite0, name, format):
+    content = encoded(name, format, **({"quality": 90, "exif": TURNED} if format == "jpeg" else {}))
+    true = data.read(io.BytesIO(content))
+    found = as_the_page_reads(empty_page, content, f"mine.{format}")
+    assert (found - true).abs().max() < 2.1 / 255
+    assert (found != true).float().mean() < 0.01
+    seen = InBrowser(empty_page, "lite0").array("network.logits(x)", found)
+    with torch.no_grad():
+        logits = lite0(true)[0]
+    assert (seen - logits).abs().max() < 0.02
+    assert seen.topk(5).indices.tolist() == logits.topk(5).indices.tolist()
+
+
+def test_the_stored_photographs_are_the_books_to_the_bit(written):
+    text = (written / "static" / "live" / "photographs.js").read_text()
+    stored = json.loads(text.removeprefix("live.photographs = ").removesuffix(";\n"))
+    assert [one["name"].lower() for one in stored[:6]] == list(data.photographs())
+    for one in stored[:6]:
+        with Image.open(io.BytesIO(base64.b64decode(one["address"].split(",")[1]))) as image:
+            true = (data.photograph(one["name"].lower())[0] * 255).round().byte().permute(1, 2, 0).numpy()
+            assert np.array_equal(np.asarray(image.convert("RGB")), true)
+
+
 def test_softmax_bears_large_logits(in_browser, scenes):
     found = in_browser("live.softmax([1000, 999, -1000])", scenes.images[:1])
     assert np.allclose(found, torch.tensor([1000.0, 999, -1000]).softmax(0))
@@ -393,6 +529,42 @@ def test_without_its_package_the_page_has_coursenet_alone(tmp_path, monkeypatch)
     facts = (tmp_path / "static" / "live" / "facts.js").read_text()
     assert '"coursenet"' in facts and '"lite0"' not in facts
     assert not list(tmp_path.rglob("lite0-*")) and not list(tmp_path.rglob("photographs.js"))
+
+
+def test_the_top_patches_are_where_the_channels_are_largest(written, coursenet):
+    text = (written / "static" / "live" / "units-coursenet.js").read_text()
+    values = torch.tensor(json.loads(text[text.index("coursenet: ") + 11 : -4])["layers"]["relu2"]["values"])
+    images = toolbox.images("coursenet")
+    with torch.no_grad():
+        maps = torch.cat([Taps(coursenet, "relu2")(x)["relu2"] for x in images.split(32)])
+    assert (values - maps.amax((2, 3)).mT.topk(9).values).abs().max() < 0.00501
+    channel = int(values[:, 0].argmax())
+    image, position = divmod(int(maps[:, channel].flatten().argmax()), maps[0, 0].numel())
+    row, column = divmod(position, maps.shape[3])
+    padded = F.pad(images[image], (13, 40, 13, 40), value=0.8)  # a field of 27 begins 13 pixels before its middle
+    patch = padded[:, 4 * row : 4 * row + 27, 4 * column : 4 * column + 27]
+    with Image.open(written / "static" / "live" / "patches-coursenet-relu2.webp") as sheet:
+        stored = np.asarray(sheet.convert("RGB"))[27 * channel : 27 * (channel + 1), :27] / 255
+    assert np.abs(stored - patch.permute(1, 2, 0).numpy()).mean() < 0.03  # WebP
+
+
+@pytest.mark.parametrize("layer", units.LAYERS["coursenet"])
+def test_a_unit_prefers_the_image_that_was_made_for_it(coursenet, layer):
+    field = receptive_field(coursenet, layer)
+    with Image.open(units.sheet("coursenet", layer)) as sheet:
+        pixels = torch.from_numpy(np.array(sheet.convert("RGB"))).permute(2, 0, 1) / 255
+    size, count = field.size, {"relu1": 32, "relu2": 64, "relu3": 96}[layer]
+    tiles = pixels.unfold(1, size, size).unfold(2, size, size).permute(1, 2, 0, 3, 4).flatten(0, 1)[:count]
+    at = -(-field.size // field.stride)
+    top = field.start + at * field.stride
+    side = top + size + 2 * field.stride
+    canvas = torch.full((count, 3, side, side), 0.5)
+    canvas[:, :, top : top + size, top : top + size] = tiles
+    with torch.no_grad():
+        found = Taps(coursenet, layer)(canvas)[layer][:, :, at, at]  # (tiles, channels)
+    own = found.diagonal()
+    others = (found < own).float().mean(0)  # of the tiles, for each channel, those that it likes less
+    assert others.median() > 0.95
 
 
 # ---------------------------------------------------------------- the page, driven
@@ -673,6 +845,98 @@ def test_a_map_is_chosen_by_a_click_or_by_arrows(driven):
     assert driven.page.url.endswith("live.html")
 
 
+def test_a_unit_tells_why_it_responds(driven, coursenet, shown):
+    driven.choose(3)
+    driven.says("says star")
+    driven.part("layer").select_option("relu3")
+    with torch.no_grad():
+        maps = Taps(coursenet, "conv3", "relu3")(shown[0][3:4])
+    channel = int(maps["relu3"][0].flatten(1).amax(1).argmax())
+    row, column = divmod(int(maps["relu3"][0, channel].argmax()), 12)
+    driven.part("grid").get_by_role("radio").nth(channel).click()
+    value = float(maps["relu3"][0, channel, row, column])
+    text = driven.says(f"At row {row + 1}, column {column + 1} it has {value:.2f}", "why").replace("\u2212", "-")
+    bias = float(coursenet.get_submodule("conv3").bias[channel])
+    assert f"a bias of {bias:+.2f} and 64 terms, one for each channel of pool2" in text
+    shown_terms = [float(term.replace("\u2212", "-")) for term in driven.part("terms").locator("b").all_text_contents()]
+    rest = float(re.search(r"The other 58 add (.+)\.", driven.part("rest").text_content())[1].replace("\u2212", "-"))
+    assert len(shown_terms) == 6
+    assert bias + sum(shown_terms) + rest == pytest.approx(float(maps["conv3"][0, channel, row, column]), abs=0.05)
+    high = driven.part("map-legend").locator("span").last.text_content()
+    assert float(high) == pytest.approx(value, abs=0.051)  # the scale is the channel's own
+
+
+def test_a_term_opens_to_its_numbers_and_leads_to_its_channel(driven, coursenet, shown):
+    driven.choose(3)
+    driven.says("says star")
+    driven.part("layer").select_option("relu3")
+    driven.says("of pool2", "why")
+    first = driven.part("terms").locator("summary").first
+    first.focus()
+    driven.page.keyboard.press("Enter")
+    tables = driven.part("terms").locator("table")
+    tables.nth(2).wait_for()
+    window, kernel, product = (
+        [float(cell.replace("\u2212", "-")) for cell in tables.nth(i).locator("td").all_text_contents()]
+        for i in range(3)
+    )
+    assert len(window) == len(kernel) == len(product) == 9
+    assert np.allclose(np.multiply(window, kernel), product, atol=0.05)
+    total = float(first.locator("b").text_content().replace("\u2212", "-"))
+    assert sum(product) == pytest.approx(total, abs=0.05)
+    channel = int(re.search(r"channel (\d+) of pool2", first.text_content())[1])
+    driven.page.get_by_role("button", name=f"Go to channel {channel} of pool2").click()
+    driven.says(f"pool2, channel {channel}:", "map-text")
+    assert driven.part("layer").input_value() == "pool2"
+    driven.says("of pool1", "why")
+    with torch.no_grad():
+        found = Taps(coursenet, "pool2")(shown[0][3:4])["pool2"][0, channel]
+    row, column, value = re.search(
+        r"row (\d+), column (\d+) it has ([\d.]+)", driven.part("why").text_content()
+    ).groups()
+    assert float(found[int(row) - 1, int(column) - 1]) == pytest.approx(float(value), abs=0.0051)
+
+
+def test_a_position_is_chosen_on_the_map(driven, coursenet, shown):
+    driven.choose(3)
+    driven.says("says star")
+    driven.part("layer").select_option("relu2")
+    driven.says("of pool1", "why")
+    with torch.no_grad():
+        found = Taps(coursenet, "relu2")(shown[0][3:4])["relu2"][0]
+    driven.part("grid").get_by_role("radio").nth(5).click()
+    large = driven.part("large")
+    large.scroll_into_view_if_needed()
+    box = large.bounding_box()
+    large.click(position={"x": box["width"] * 30 / 96, "y": box["height"] * 50 / 96})  # fields' middles are 4 apart
+    row, column = (round((v - receptive_field(coursenet, "relu2").start - 13) / 4) for v in (50, 30))
+    driven.says(f"At row {row + 1}, column {column + 1} it has {float(found[5, row, column]):.2f}", "why")
+    large.focus()
+    driven.page.keyboard.press("ArrowDown")
+    driven.says(f"At row {row + 2}, column {column + 1} it has {float(found[5, row + 1, column]):.2f}", "why")
+
+
+def test_a_unit_shows_its_patches_and_what_it_wants(driven, written):
+    driven.part("layer").select_option("relu2")
+    driven.part("grid").get_by_role("radio").nth(7).click()
+    text = (written / "static" / "live" / "units-coursenet.js").read_text()
+    values = json.loads(text[text.index("coursenet: ") + 11 : -4])["layers"]["relu2"]["values"][7]
+    driven.says(f"from {values[0]:.2f} down to {values[8]:.2f}", "patches-text")
+    driven.says("gradient ascent on one unit of relu2, which sees 27 × 27 pixels", "wanted-text")
+    for name in ("patches", "wanted"):
+        assert "channel 7 of relu2" in driven.part(name).get_attribute("aria-label")
+    if driven.page.url.startswith("http"):  # beside a file, a browser does not give back the pixels of images
+        with Image.open(units.sheet("coursenet", "relu2")) as sheet:
+            tile = np.asarray(sheet.convert("RGB").crop((7 * 27, 0, 8 * 27, 27))).mean((0, 1))
+        pixels = driven.part("wanted").evaluate(
+            "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+        )
+        assert np.allclose(np.array(pixels).reshape(-1, 4)[:, :3].mean(0), tile, atol=3)
+    driven.part("layer").select_option("fc7")
+    driven.says("stored for relu1, relu2, relu3", "stored-text")
+    assert driven.part("patches").is_hidden()
+
+
 def test_the_slider_fools_the_network_as_fgsm_does(driven, coursenet, shown):
     images, _, logits = shown
     driven.choose(3)
@@ -759,6 +1023,68 @@ def test_every_technique_is_named_when_its_menus_are_set(driven):
     assert len(formulas) == len(TECHNIQUES)
 
 
+@pytest.fixture(scope="module", params=["390 px, by touch", "1400 px, by keys"])
+def at_hand(browser, html, request):
+    """The page on a phone and on a desk, and how a control is used there."""
+    phone = request.param.startswith("390")
+    size = {"width": 390, "height": 844} if phone else {"width": 1400, "height": 1000}
+    context = browser.new_context(viewport=size, reduced_motion="reduce", has_touch=phone)
+    driven = Driven(context.new_page(), html.as_uri())
+
+    def use(name, choice=None):
+        element = driven.part(name)
+        if phone:
+            element.tap()
+            if choice is not None:
+                element.select_option(choice)  # the list that opens is the phone's own
+            return
+        element.focus()
+        if choice is None:
+            driven.page.keyboard.press("Enter")
+        else:
+            driven.page.keyboard.type(choice)
+
+    driven.choose(3)
+    driven.says("says star")
+    yield driven, use
+    context.close()
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_each_technique_is_reached_by_touch_and_by_keys_and_is_pytorchs(at_hand, coursenet, shown, name):
+    driven, use = at_hand
+    x, label = shown[0][3:4], 3
+    use("technique", name)
+    driven.says(f"This is {name}", "name")
+    if int(driven.part("steps").input_value()) > 10:
+        driven.part("steps").select_option("10")
+    use("run")
+    if driven.part("steps").input_value() == "0":
+        driven.says("The gradient of CourseNet", "lab-text")
+        rule = "guided" if name.startswith("guided") else "gradient"
+        true = attribution.gradient(coursenet, x, label, rule=rule).abs().amax(1)
+        high = driven.part("gradient-legend").locator("span").last.text_content()
+        assert float(high) == pytest.approx(float(true.max()), rel=1e-3, abs=1e-4)
+        return
+    text = driven.says("steps." if "one" not in name and name != TECHNIQUES[2] else "after 1 step", "lab-text")
+    first, last = (
+        float(v.replace("\u2212", "-")) for v in re.search(r"energy (\S+) at the start, (\S+) after", text).groups()
+    )
+    assert last < first
+    with driven.page.expect_download() as download:
+        driven.part("save").click()
+    found = data.read(download.value.path(), None)
+    with torch.no_grad():
+        logits = coursenet(found)[0]
+    assert np.allclose(driven.logits(), logits, atol=0.2)  # the file has 8 bits a value
+    if name in TECHNIQUES[2:5]:
+        assert (found - x).abs().max() < 4.6 / 255
+    if name == "the fast gradient sign method":
+        with torch.no_grad():
+            pushed = coursenet(adversarial.fgsm(coursenet, x, label, 4 / 255))[0]
+        assert np.allclose(driven.logits(), pushed, atol=0.4)
+
+
 def test_a_technique_is_hit_upon_by_the_menus(driven):
     driven.part("technique").select_option("the saliency map")
     driven.part("loss").select_option("away")
@@ -806,9 +1132,28 @@ def test_menus_that_do_not_go_together_are_said(driven):
     driven.says("This picture has its own code already", "formula")
 
 
+def test_axe_finds_no_barrier_where_a_term_is_open(driven):
+    if not AXE.exists():
+        pytest.skip("NO AXE: the book was built without npm, and nothing looks for barriers")
+    driven.part("layer").select_option("relu3")
+    driven.says("of pool2", "why")
+    driven.part("terms").locator("summary").first.click()
+    driven.part("terms").locator("table").first.wait_for()
+    driven.page.evaluate(AXE.read_text())
+    found = driven.page.evaluate(
+        """async () => (await axe.run("#live", { resultTypes: ["violations"] })).violations
+            .filter(({ impact }) => ["serious", "critical"].includes(impact))
+            .flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.html}`))"""
+    )
+    assert found == []
+
+
 def test_nothing_to_touch_is_below_44_pixels(driven):
+    driven.part("terms").locator("summary").first.click()
     driven.brush("black")
-    touched = "button, select, .live-choice label, .live-swatches label, input:not([type=checkbox], [type=radio])"
+    touched = (
+        "button, select, summary, .live-choice label, .live-swatches label, input:not([type=checkbox], [type=radio])"
+    )
     small = driven.page.evaluate(
         """touched => [...document.querySelectorAll(`.live-app :is(${touched})`)]
             .map(e => [e.outerHTML.slice(0, 60), e.getBoundingClientRect()])
@@ -829,9 +1174,8 @@ def test_everything_has_a_name_for_those_who_listen(driven):
 
 
 def test_no_error_and_no_request_to_another_machine(driven, html):
-    # Of every page of the theme: sphinx-thebe declares a constant twice, no colour mode is stored at a first visit, a
-    # browser does not load fonts beside a file, and the book has no icon.
-    known = r"THEBE_JS_URL|Got invalid theme mode|/webfonts/|/favicon.ico"
+    # Of every page of the theme: a browser does not load fonts beside a file, and the book has no icon.
+    known = r"/webfonts/|/favicon.ico"
     assert [c for c in driven.complaints if not re.search(known, c)] == []
     if not (html / "_static" / "mathjax").exists():
         pytest.skip("NOT SELF-CONTAINED: the book was built without npm, and its pages load MathJax from the network")
@@ -932,6 +1276,41 @@ def test_a_photograph_is_fooled_by_touch(with_lite0):
     with_lite0.part("run").tap()
     with_lite0.says("after 10 steps", "lab-text")
     assert "espresso" not in with_lite0.says("Projected gradient descent:")
+
+
+def test_a_unit_of_a_block_is_explained_by_touch(with_lite0, lite0):
+    with_lite0.choose(1)
+    with_lite0.says("says espresso")
+    with_lite0.part("layer").select_option("block5")
+    with_lite0.says("stored" if with_lite0.part("patches").is_hidden() else "block5", "patches-text")
+    with_lite0.part("grid").get_by_role("radio").nth(9).tap()
+    with torch.no_grad():
+        found = Taps(lite0, "block4", "block5")(data.photograph("coffee"))
+    row, column = divmod(int(found["block5"][0, 9].argmax()), 28)
+    text = with_lite0.says(f"At row {row + 1}, column {column + 1} it has", "why").replace("\u2212", "-")
+    value, skipped = re.search(r"it has (\S+): .* and (\S+) that block4 adds", text).groups()
+    assert float(value) == pytest.approx(float(found["block5"][0, 9, row, column]), abs=0.02)
+    assert float(skipped) == pytest.approx(float(found["block4"][0, 9, row, column]), abs=0.02)
+    with_lite0.part("terms").locator("summary").first.tap()
+    with_lite0.page.get_by_role("button", name="of block5.depthwise_relu").first.tap()
+    with_lite0.says("of block5.expand_relu", "why")  # a layer inside the block
+    assert with_lite0.part("layer").input_value() == "block5.depthwise_relu"
+
+
+def test_weights_of_the_second_network_that_do_not_come_break_nothing(browser, html):
+    context = browser.new_context(reduced_motion="reduce")
+    driven = Driven(context.new_page(), html.as_uri())
+    text = (html / "_static" / "live" / "lite0-6.js").read_text()
+    cut = text[: len(text) // 2] + '");'
+    driven.page.route("**/lite0-6.js*", lambda route: route.fulfill(body=cut, content_type="text/javascript"))
+    driven.network("lite0")
+    driven.says("lite0-6.js is incomplete", "loading-text")
+    driven.choose(1)
+    driven.says("says square")  # the first network is still there
+    driven.page.unroute("**/lite0-6.js*")
+    driven.part("retry").click()
+    driven.says("cat")
+    context.close()
 
 
 def test_the_way_back_to_the_drawn_scenes(with_lite0):
