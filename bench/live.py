@@ -28,8 +28,11 @@ def measured(rounds: int = ROUNDS) -> dict[str, dict[str, list[float]]]:
         install = ["npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, f"onnxruntime-web@{VERSION}"]
         subprocess.run(install, check=True)
         static = Path(folder, "static", "live")
-        command = ["node", ROOT / "bench" / "live.js", static, folder, str(rounds)]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        command = ["node", str(ROOT / "bench" / "live.js"), str(static), folder, str(rounds)]
+        found: dict[str, dict[str, list[float]]] = json.loads(
+            subprocess.run(command, check=True, capture_output=True).stdout
+        )
+        return found
 
 
 def rows() -> Iterator[Row]:
