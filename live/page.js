@@ -696,7 +696,7 @@
     const layer = state.layer[state.network], map = await ask("map", { layer }).result;
     if (!map || layer !== state.layer[state.network]) return;
     state.map = { ...map, layer };
-    drawMaps();
+    await drawMaps();
   }
 
   function drawMaps() {
@@ -719,7 +719,7 @@
       button.setAttribute("aria-label", `${name}, largest value ${number(values[winner(values)])}`);
       button.title = name;
     });
-    showChoice();
+    return showChoice();
   }
 
   // The chosen channel over the picture, with the box that its strongest unit sees.
@@ -756,7 +756,7 @@
         + `${where(place(row), place(column))}, ${field.size} × ${field.size} pixels. Touch the map to choose another.`;
     part.large.setAttribute("aria-label", `The map of ${name} over the picture, with the unit at row ${row + 1}, `
       + `column ${column + 1}. Arrow keys choose another.`);
-    live.toolbox.show({ network: state.network, layer, channel, row, column });
+    return live.toolbox.show({ network: state.network, layer, channel, row, column });
   }
 
   function outline(context, { size, step, start }, row, column, zoom) {

@@ -210,8 +210,8 @@ globalThis.live = globalThis.live || {};
     const another = !unit || ["network", "layer", "channel"].some(key => shown[key] !== unit[key]);
     if (another) opened = new Set();
     unit = shown;
-    explainNow();
     if (another) showStored();
+    return explainNow();
   }
 
   live.toolbox = { build, show };

@@ -375,12 +375,12 @@ def test_an_uploaded_photograph_is_read_as_the_book_reads_it(empty_page, lite0, 
     content = encoded(name, format, **({"quality": 90, "exif": TURNED} if format == "jpeg" else {}))
     true = data.read(io.BytesIO(content))
     found = as_the_page_reads(empty_page, content, f"mine.{format}")
-    assert (found - true).abs().max() < 2.1 / 255
-    assert (found != true).float().mean() < 0.01
+    assert (found - true).abs().max() < (1.1 if format == "png" else 4) / 255  # two decoders of JPEG round differently
+    assert (found - true).abs().mean() < (0.001 if format == "png" else 0.2) / 255
     seen = InBrowser(empty_page, "lite0").array("network.logits(x)", found)
     with torch.no_grad():
         logits = lite0(true)[0]
-    assert (seen - logits).abs().max() < 0.02
+    assert (seen - logits).abs().max() < (0.01 if format == "png" else 0.1)
     assert seen.topk(5).indices.tolist() == logits.topk(5).indices.tolist()
 
 
@@ -545,7 +545,7 @@ def test_the_top_patches_are_where_the_channels_are_largest(written, coursenet):
     patch = padded[:, 4 * row : 4 * row + 27, 4 * column : 4 * column + 27]
     with Image.open(written / "static" / "live" / "patches-coursenet-relu2.webp") as sheet:
         stored = np.asarray(sheet.convert("RGB"))[27 * channel : 27 * (channel + 1), :27] / 255
-    assert np.abs(stored - patch.permute(1, 2, 0).numpy()).mean() < 0.03  # WebP
+    assert np.abs(stored - patch.permute(1, 2, 0).numpy()).mean() < 0.06  # WebP
 
 
 @pytest.mark.parametrize("layer", units.LAYERS["coursenet"])
@@ -869,8 +869,9 @@ def test_a_unit_tells_why_it_responds(driven, coursenet, shown):
 def test_a_term_opens_to_its_numbers_and_leads_to_its_channel(driven, coursenet, shown):
     driven.choose(3)
     driven.says("says star")
-    driven.part("layer").select_option("relu3")
-    driven.says("of pool2", "why")
+    for layer, inputs in (("relu2", "pool1"), ("relu3", "pool2")):
+        driven.part("layer").select_option(layer)
+        driven.says(f"of {inputs}", "why")
     first = driven.part("terms").locator("summary").first
     first.focus()
     driven.page.keyboard.press("Enter")
@@ -908,8 +909,8 @@ def test_a_position_is_chosen_on_the_map(driven, coursenet, shown):
     large = driven.part("large")
     large.scroll_into_view_if_needed()
     box = large.bounding_box()
-    large.click(position={"x": box["width"] * 30 / 96, "y": box["height"] * 50 / 96})  # fields' middles are 4 apart
-    row, column = (round((v - receptive_field(coursenet, "relu2").start - 13) / 4) for v in (50, 30))
+    large.click(position={"x": box["width"] * 31 / 96, "y": box["height"] * 49 / 96})  # fields' middles are 4 apart
+    row, column = (round((v - receptive_field(coursenet, "relu2").start - 13) / 4) for v in (49, 31))
     driven.says(f"At row {row + 1}, column {column + 1} it has {float(found[5, row, column]):.2f}", "why")
     large.focus()
     driven.page.keyboard.press("ArrowDown")
@@ -931,7 +932,7 @@ def test_a_unit_shows_its_patches_and_what_it_wants(driven, written):
         pixels = driven.part("wanted").evaluate(
             "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
         )
-        assert np.allclose(np.array(pixels).reshape(-1, 4)[:, :3].mean(0), tile, atol=3)
+        assert np.allclose(np.array(pixels).reshape(-1, 4)[:, :3].mean(0), tile, atol=6)
     driven.part("layer").select_option("fc7")
     driven.says("stored for relu1, relu2, relu3", "stored-text")
     assert driven.part("patches").is_hidden()
@@ -1066,7 +1067,8 @@ def test_each_technique_is_reached_by_touch_and_by_keys_and_is_pytorchs(at_hand,
         high = driven.part("gradient-legend").locator("span").last.text_content()
         assert float(high) == pytest.approx(float(true.max()), rel=1e-3, abs=1e-4)
         return
-    text = driven.says("steps." if "one" not in name and name != TECHNIQUES[2] else "after 1 step", "lab-text")
+    steps = driven.part("steps").input_value()
+    text = driven.says("after 1 step." if steps == "1" else f"after {steps} steps.", "lab-text")
     first, last = (
         float(v.replace("\u2212", "-")) for v in re.search(r"energy (\S+) at the start, (\S+) after", text).groups()
     )
@@ -1282,7 +1284,7 @@ def test_a_unit_of_a_block_is_explained_by_touch(with_lite0, lite0):
     with_lite0.choose(1)
     with_lite0.says("says espresso")
     with_lite0.part("layer").select_option("block5")
-    with_lite0.says("stored" if with_lite0.part("patches").is_hidden() else "block5", "patches-text")
+    with_lite0.says("one unit of block5", "wanted-text")
     with_lite0.part("grid").get_by_role("radio").nth(9).tap()
     with torch.no_grad():
         found = Taps(lite0, "block4", "block5")(data.photograph("coffee"))
