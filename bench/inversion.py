@@ -1,8 +1,7 @@
 """Ways to invert a code, side by side: error against seconds, interleaved in one run.
 
-`recipes.invert` with its default (Adam in falling rates, across the bridge), L-BFGS, and the schedules of 2015 and 2016
-as published, without a bridge. The error is
-|f(x*) - f(x)| / N, N the mean distance between the codes of 40 scenes. One image at a time, as L-BFGS needs it.
+`recipes.invert` with its default (Adam in falling rates), L-BFGS, and the schedules of 2015 and 2016. The error
+is |f(x*) - f(x)| / N, N the mean distance between the codes of 40 scenes. One image at a time, as L-BFGS needs it.
 """
 
 from collections.abc import Iterator
@@ -29,8 +28,8 @@ WAYS: dict[str, dict[str, Any]] = {
         "stages": [(partial(torch.optim.LBFGS, max_iter=100, history_size=20, line_search_fn="strong_wolfe"), 1)],
         "bridge": False,
     },
-    "2015: momentum, 400 steps": {"stages": recipes.inversion_2015(SIDE, SIDE), "bridge": False},
-    "2016: forgetful AdaGrad, 350 steps": {"stages": recipes.inversion_2016(SIDE, SIDE), "bridge": False},
+    "2015: momentum, 400 steps": {"stages": recipes.inversion_2015(SIDE, SIDE)},
+    "2016: forgetful AdaGrad, 350 steps": {"stages": recipes.inversion_2016(SIDE, SIDE)},
 }
 
 

@@ -59,7 +59,7 @@ ARMS = {
     "trained CourseNet": Arm(partial(load, "coursenet", "pretrained"), 2, "relu3", COURSENET),
     "untrained CourseNet": Arm(partial(load, "coursenet", "random"), 2, "relu3", COURSENET),
     "trained VGG-19": Arm(partial(vgg, "pretrained"), 1, *_VGG),
-    "untrained VGG-19": Arm(partial(vgg, "random"), 2, *_VGG),
+    "untrained VGG-19": Arm(partial(vgg, "random"), 1, *_VGG),
 }
 NETWORKS = ("VGG-19", "SqueezeNet", "CourseNet")
 
