@@ -35,7 +35,7 @@ def write(net: Network, short: str, static: Path) -> None:
     seen, facts = images(short), {}
     for layer in units.LAYERS[NAMES[short]]:
         found = patches.top_patches(net, layer, seen, PATCHES, progress=False)
-        size = taps.receptive_field(net, layer).size
+        (size, *_), _ = taps.receptive_field(net, layer).axes
         cut = torch.cat([patches.crops(found, seen, channel) for channel in range(len(found.values))])
         tile = min(size, TILE)
         cut = F.interpolate(cut, (tile, tile), mode="area") if tile < size else cut

@@ -35,16 +35,22 @@ def sheet(network: str, layer: str) -> Path:
 
 def wanted(net: Network, layer: str, channels: list[int]) -> Tensor:
     """What the unit in the middle of each channel responds to most, cut to what it sees: (channels, 3, size, size)."""
-    field = taps.receptive_field(net, layer)
-    margin = max(4, field.size // 16)
-    side = -(-(field.size + 2 * margin) // (2 * field.stride)) * 2 * field.stride
-    row = -(-(margin - field.start) // field.stride)
-    image = images.Fourier(side, side, len(channels), seed=0)
-    transform = images.jitter(max(1, margin // 2))
-    options = {"at": (row, row), "image": image, "transform": transform, "steps": STEPS, "progress": False}
-    found = recipes.maximize_activation(net, layer, channels, **options).image
-    top = field.start + row * field.stride
-    return found[:, :, top : top + field.size, top : top + field.size]
+    (size, stride, start), _ = taps.receptive_field(net, layer).axes  # along rows and columns alike
+    margin = max(4, size // 16)
+    side = -(-(size + 2 * margin) // (2 * stride)) * 2 * stride
+    row = -(-(margin - start) // stride)
+    found = recipes.maximize_activation(
+        net,
+        layer,
+        channels,
+        at=(row, row),
+        image=images.Fourier(side, side, len(channels), seed=0),
+        transform=images.jitter(max(1, margin // 2)),
+        steps=STEPS,
+        progress=False,
+    )
+    top = start + row * stride
+    return found.image[:, :, top : top + size, top : top + size]
 
 
 def write(network: str, layer: str) -> None:

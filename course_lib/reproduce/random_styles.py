@@ -118,10 +118,8 @@ def run(given: argparse.Namespace) -> None:
     for photograph, material in PAIRS:
         x, style = data.photograph(photograph, given.size), cutouts.material(material, given.size)[:1]
         for share in BLENDS:
-            blended = torch.lerp(x, style, share)
-            _keep(
-                done, given.out, ("blend", f"{photograph} in {material}", 0, share), lambda b=blended: b, x, given.size
-            )
+            key = ("blend", f"{photograph} in {material}", 0, share)
+            _keep(done, given.out, key, partial(torch.lerp, x, style, share), x, given.size)
     for arm, of in ARMS.items():
         for seed in range(of.seeds):
             net = of.load(seed)

@@ -3,7 +3,8 @@
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce
+from operator import add
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,8 +105,8 @@ def _sliced(load: Callable[[int], Network], layers: Sequence[str], seed: int) ->
             terms = [sliced_distance({layer: a}) for layer, a in goal.items()]
             with torch.no_grad():
                 initial = taps(x)
-                loss = sum((1 / float(term(initial, x))) * term for term in terms)
-            x = minimize(net, loss, Unbounded(x), steps=STEPS, optimizer=recipes.style.LBFGS).image
+                shares = [(1 / float(term(initial, x))) * term for term in terms]
+            x = minimize(net, reduce(add, shares), Unbounded(x), steps=STEPS, optimizer=recipes.style.LBFGS).image
         return x
 
     return make
@@ -216,14 +217,16 @@ def run(given: argparse.Namespace) -> None:
     materials = {name: cutouts.material(name, given.size).split(1) for name in cutouts.MATERIALS}
     for name, (exemplar, more) in materials.items():
         for copy, change in COPIES.items():
-            _keep(done, given.out, (copy, name, 0), lambda x=exemplar, change=change: change(x), more)
+            _keep(done, given.out, (copy, name, 0), partial(change, exemplar), more)
     for arm, (of, seeds) in ARMS.items():
         for seed in range(seeds):
             left = [name for name in materials if (arm, name, seed) not in done]
-            make = of(seed) if left else None
+            if not left:
+                continue
+            make = of(seed)
             for name in bar(left, desc=f"{arm} {seed}"):
                 exemplar, more = materials[name]
-                _keep(done, given.out, (arm, name, seed), partial(make, exemplar), more)  # type: ignore[arg-type]
+                _keep(done, given.out, (arm, name, seed), partial(make, exemplar), more)
     runs.tabulate(given.out / "judges.csv", f"{title}: the judges", judges_table(list(done.values())))
     runs.tabulate(given.out / "table.csv", title, table(list(done.values())))
     tiles = [data.read(_file(given.out, (arm, name, 0)), None) for arm in (REAL, *SHOWN[0]) for name in SHOWN[1]]
@@ -331,9 +334,10 @@ def resampled(a: Tensor, b: Tensor, samples: int = 10_000, seed: int = 0) -> tup
 
     def drawn(values: np.ndarray) -> np.ndarray:
         draws = rng.integers(values.shape[1], size=(samples, n, values.shape[1]))
-        return np.take_along_axis(values[things], draws, 2).mean(2)
+        means: np.ndarray = np.take_along_axis(values[things], draws, 2).mean((1, 2))
+        return means
 
-    differences = (drawn(a.numpy()) - drawn(b.numpy())).mean(1)
+    differences = drawn(a.numpy()) - drawn(b.numpy())
     low, high = np.quantile(differences, [0.025, 0.975])
     return float((a.mean(1) - b.mean(1)).mean()), float(low), float(high)
 
