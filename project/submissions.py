@@ -393,12 +393,12 @@ def ANSWER(**k):
     "null pointer": ("import ctypes\ndef ANSWER(**k):\n    ctypes.string_at(0)", r"ended before .*\(signal 11\)"),
     "kill the grader": (
         "import os, signal\ndef ANSWER(**k):\n    os.kill(os.getppid(), signal.SIGKILL)",
-        r"broken off|PermissionError",
+        r"nothing \(is there a return",  # the kernel keeps signals of its own processes from a namespace's first
     ),
-    "kill everybody": ("import os, signal\ndef ANSWER(**k):\n    os.kill(-1, signal.SIGKILL)", r"broken off|killed"),
+    "kill everybody": ("import os, signal\ndef ANSWER(**k):\n    os.kill(-1, signal.SIGKILL)", r"ProcessLookupError"),
     "stop the grader": (
         "import os, signal\ndef ANSWER(**k):\n    os.kill(os.getppid(), signal.SIGSTOP)\n    while True: pass",
-        r"broken off",
+        r"seconds of computing",
     ),
     "left running": (
         """

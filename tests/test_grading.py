@@ -517,15 +517,15 @@ def fresh():
 def test_without_a_sandbox_it_refuses_and_says_what_to_install(fresh, tmp_path, monkeypatch):
     (tmp_path / "x.ipynb").write_bytes(book(("code", "# answer: a2.saliency\n")))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(sandbox.NoSandbox, match="without a sandbox; install bubblewrap and util-linux"):
+    with pytest.raises(sandbox.NoSandbox, match="without a sandbox; install bubblewrap"):
         grade.grade(tmp_path, tmp_path / "grades", KEY)
     assert not (tmp_path / "grades").exists()
 
 
 def test_a_sandbox_that_does_not_start_is_refused_with_its_own_words(fresh, tmp_path, monkeypatch):
-    for tool in ("bwrap", "prlimit", "setpriv"):
-        (tmp_path / tool).write_text("#!/bin/sh\necho bwrap: no permission to make namespaces >&2\nexit 1\n")
-        (tmp_path / tool).chmod(0o755)
+    sandbox.end()
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho bwrap: no permission to make namespaces >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(sandbox.NoSandbox, match=r"no permission to make namespaces\nNothing .* may not enter"):
         sandbox.probe()

@@ -228,3 +228,53 @@ def test_what_is_decoded_from_a_sandbox_is_exactly_typed(tree):
     check(value)
     if not isinstance(value, float) or not math.isnan(value):
         plain.encode(value)
+
+
+# --- any answer ---------------------------------------------------------------------------------------------
+
+ODD = st.sampled_from([0.0, 1.0, -2.0, 1e308, -1e308, 1e-320, math.nan, math.inf, -math.inf])
+SHAPES = st.lists(st.integers(0, 3), max_size=3)
+TENSORS = st.tuples(SHAPES, st.sampled_from(list(plain.DTYPES.values())), ODD, ODD).map(
+    lambda made: (
+        torch.tensor([made[2], made[3]])
+        .double()
+        .nan_to_num(0, 9, -9)
+        .to(made[1])[torch.arange(math.prod(made[0])) % 2]
+        .reshape(made[0])
+        if not made[1].is_floating_point
+        else torch.tensor([made[2], made[3]], dtype=made[1])[torch.arange(math.prod(made[0])) % 2].reshape(made[0])
+    )
+)
+PLAIN = st.recursive(
+    st.one_of(NUMBERS, TENSORS, ODD),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("ab"), inner)),
+    max_leaves=6,
+)
+
+
+@settings(1000)
+@hypothesis.given(PLAIN, PLAIN)
+def test_any_two_values_can_be_compared(answer, expected):
+    said = compare.difference(compare.settle(answer), compare.settle(expected), 1e-3)
+    assert said is None or (isinstance(said, str) and said)
+    if compare.not_finite(answer):
+        assert said is not None or not isinstance(expected, torch.Tensor | float)
+
+
+NOT_A_NUMBER = torch.full((3,), math.nan)
+
+
+@pytest.mark.parametrize(
+    "mistaken",
+    [NOT_A_NUMBER, NOT_A_NUMBER[:2], torch.full((3,), math.inf), torch.zeros(0), None, {}, [], "x", object(), {1: 2},
+     [NOT_A_NUMBER, 1], 10**30, torch.zeros(3, dtype=torch.cfloat)],
+)  # fmt: skip
+@pytest.mark.parametrize("answer", [torch.ones(3), torch.ones(2), NOT_A_NUMBER, [], None, 0.0, [[1.0], [2.0, 3.0]]])
+def test_a_mistake_that_gives_no_numbers_is_not_what_an_answer_looks_like(answer, mistaken):
+    """The answer is wrong, and the words about it are about the answer."""
+    mistake = question.Mistake("it was a mistake", lambda low: mistaken)
+    asked = question.Question("a2.x", "x", lambda low: torch.arange(3.0), (), mistakes=(mistake,))
+    said = compare.verdict(asked, answer, {"low": 0.5}, torch.arange(3.0))
+    assert said
+    same = (answer is None and mistaken is None) or (type(answer) is type(mistaken) is list and not answer + mistaken)
+    assert ("looks as if" in said) == same

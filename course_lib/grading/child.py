@@ -1,11 +1,22 @@
-"""What runs inside the sandbox: imports torch once, then answers one question a process.
+"""What runs inside the sandbox: imports torch once, then forks for each submission, and in there for each question.
 
-Nothing here is trusted by the grader, since a student's code runs next to it: it knows the inputs of one question at a
-time and no expected value, and all it can send out is bytes that the grader reads strictly. It is not part of the
-package's import tree: `sandbox` shows this file, `define` and `plain` to a Python without site-packages.
+==========  ===========================================================================================
+process     what it does
+==========  ===========================================================================================
+the first   loads torch, and forks for each submission; never sees a word of any of them (`main`)
+a guard     one a submission: ends it with all that came of it when the grader says so, or is gone (`_guard`)
+the second  one a submission, behind walls of its own (`apart`): gets its questions, one after the other (`_serve`)
+an answer   one a question: runs the student's code (`_answer`)
+==========  ===========================================================================================
 
-The way in is standard input, the way out standard output. Both carry frames: 8 bytes of length, then a message of
-`plain`. The first frame out says that the libraries are loaded; then a frame comes back for each frame sent.
+Nothing that comes out of the second is trusted by the grader, since a student's code runs next to it: it knows the
+inputs of one question at a time and no expected value, and all it can send out is bytes that the grader reads strictly.
+This module is not part of the package's import tree: `sandbox` shows this file, `apart`, `define` and `plain` to a
+Python without site-packages.
+
+The first gets a message for each submission: the user's number, and three open files: the way in, the way out, and a
+socket to the guard. The ways carry frames: 8 bytes of length, then a message of `plain`. The first frame out says that
+the walls stand; then a frame comes back for each frame sent.
 """
 
 import ctypes
@@ -15,6 +26,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -25,33 +37,74 @@ from typing import Any, NoReturn
 PACKAGES = "/sandbox"
 if __name__ == "__main__":  # in the sandbox, where course_lib.grading is not
     sys.path[:0] = [PACKAGES]
+    import apart  # type: ignore[import-not-found]
     import define  # type: ignore[import-not-found]
     import plain  # type: ignore[import-not-found]
 else:
-    from course_lib.grading import define, plain
+    from course_lib.grading import apart, define, plain
 
 MEMORY = 1_000_000_000  # bytes that an answer may use beside what the libraries take
 PATIENCE = 3  # limits are of processor time; the clock may show so many times more, and what a busy machine takes
 TEXT = define.TEXT
-PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36  # of <linux/prctl.h>
 
 
 def main() -> None:
-    """Load torch, shut the ways out, and answer requests until standard input ends."""
+    """Load torch, then fork for each submission that standard input, a socket, announces, until the grader is gone."""
     # libraries look for these folders as they are imported; nothing can be written there
     tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/tmp"
     import torch
 
     torch.set_num_threads(1)
-    out = os.dup(1)  # what an answer prints must not get among the frames
-    os.set_inheritable(out, False)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a guard's end is nothing to wait for
+    door = socket.socket(fileno=0)
+    door.send(b"ready")
+    while True:
+        message, files, _, _ = socket.recv_fds(door, 32, 3)
+        if not message:
+            return
+        if os.fork() == 0:
+            _begin(int(message), *files)
+        for file in files:
+            os.close(file)
+
+
+def _begin(user: int, way_in: int, way_out: int, life: int) -> NoReturn:
+    """Fork behind walls, and serve there; stay outside as the guard."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(0)  # the door
+        pid = apart.enter(user)
+        if pid:
+            os.close(way_in)
+            os.close(way_out)
+            _guard(pid, life)
+        else:
+            os.dup2(way_in, 0)
+            os.dup2(way_out, 3, inheritable=False)
+            os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+            _serve(3)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(1)
+
+
+def _guard(pid: int, life: int) -> None:
+    """End a submission's processes when the other end of the socket is closed."""
+    os.write(life, b"x")  # the kernel tells the grader whose byte this is
+    os.read(life, 1)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _serve(out: int) -> None:
+    """Answer requests until standard input ends."""
     quiet = os.open(os.devnull, os.O_RDWR)
-    os.dup2(quiet, 1)
+    os.dup2(quiet, 1)  # what an answer prints must not get among the frames
     os.dup2(quiet, 2)
     os.close(quiet)
     system = ctypes.CDLL(None)
-    system.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of an answer may look into this one, or its open files
-    system.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what an answer leaves running is this one's to end
+    system.prctl(apart.DUMPABLE, 0, 0, 0, 0)  # no process of an answer may look into this one, or its open files
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
     _write(out, plain.encode({"ready": True}))
@@ -146,7 +199,7 @@ def _kill_all() -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:  # orphans come to this one, see main
+            while os.waitpid(-1, os.WNOHANG)[0]:  # orphans come to this one, the first in here
                 pass
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from course_lib.grading import plain
-from course_lib.grading.question import Question
+from course_lib.grading.question import Mistake, Question
 
 ORDER = "in another order"
 
@@ -39,13 +39,18 @@ def verdict(question: Question, answer: Any, inputs: Mapping[str, Any], expected
     if wrong.endswith(ORDER) and question.order:
         wrong = f"{wrong}; {question.order}"
     for mistake in question.mistakes:
-        try:
-            mistaken = mistake.function(**{name: plain.build(value) for name, value in inputs.items()})
-        except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError):
-            continue  # a mistake may well fail on some input
-        if difference(answer, settle(mistaken), question.tolerance) is None:
+        if _is(mistake, answer, inputs, question.tolerance):
             return f"It looks as if {mistake.says}."
     return wrong
+
+
+def _is(mistake: Mistake, answer: Any, inputs: Mapping[str, Any], tolerance: float) -> bool:
+    """Is an answer what this mistake gives? Not where the mistake fails on these inputs, or gives no finite numbers."""
+    try:
+        mistaken = settle(mistake.function(**{name: plain.build(value) for name, value in inputs.items()}))
+    except Exception:  # a mistake may well fail on some input
+        return False
+    return not_finite(mistaken) is None and difference(answer, mistaken, tolerance) is None
 
 
 def _also_right(question: Question, answer: Any, inputs: Mapping[str, Any], expected: Any) -> bool:
@@ -154,7 +159,7 @@ def _tensors(answer: Any, expected: Any, tolerance: float) -> str | None:
         return f"right up to its scale: {much}"
     if got.dim() and close(_sorted(got), _sorted(right), tolerance):
         return f"the right values, {ORDER}"
-    wrong = (got - right).abs() > tolerance * right.abs().max()
+    wrong = ~((got - right).abs() <= tolerance * right.abs().max())  # all of them where NaN or infinity is expected
     if got.dim() == 0:
         return "the number is too large" if float(got) > float(right) else "the number is too small"
     first = tuple(wrong.nonzero()[0].tolist())

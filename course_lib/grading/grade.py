@@ -119,11 +119,14 @@ def grade(
         if scheduler is None:
             sandbox.probe()
         variant = {slug: run.variant(submissions[slug]) or "" for slug in todo}
-        for slug, made in _work_all(run, todo, variant, len(submissions), jobs, scheduler):
-            for result in made:
-                if result.status != PENDING:
-                    run.store(submissions[slug], result)
-                results[slug][result.question] = result
+        try:
+            for slug, made in _work_all(run, todo, variant, len(submissions), jobs, scheduler):
+                for result in made:
+                    if result.status != PENDING:
+                        run.store(submissions[slug], result)
+                    results[slug][result.question] = result
+        finally:
+            sandbox.end()
     order = [asked.name for asked in run.assignment.questions]
     return run, found, {slug: [results[slug][name] for name in order] for slug in sorted(results)}
 

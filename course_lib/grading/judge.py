@@ -124,12 +124,8 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int, varian
             try:
                 box = box or sandbox.Sandbox(assignment.modules, assignment.libraries)
                 result = judge(asked, seed, box.answer(request, asked.seconds), variant)
-            except sandbox.NoSandbox as error:
-                result = lost(asked, PENDING, f"{error}")
             except Exception as error:
-                how = str(error) if isinstance(error, sandbox.Ended) else f"{type(error).__name__}. Somebody must look"
-                status = "crashed" if isinstance(error, sandbox.Ended) else UNJUDGED
-                result = lost(asked, status, f"the sandbox was broken off: {how}")
+                result = _broken_off(asked, error)
                 if box:
                     box.close()
                 box = None  # the next question gets another one
@@ -137,6 +133,15 @@ def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int, varian
     finally:
         if box:
             box.close()
+
+
+def _broken_off(asked: Question, error: Exception) -> Result:
+    """What a question gets whose sandbox did not live to answer it."""
+    if isinstance(error, sandbox.NoSandbox):
+        return lost(asked, PENDING, f"{error}")
+    if isinstance(error, sandbox.Ended):
+        return lost(asked, "crashed", f"the sandbox was broken off: {error}")
+    return lost(asked, UNJUDGED, f"the sandbox was broken off: {type(error).__name__}. Somebody must look")
 
 
 def work(

@@ -1,22 +1,24 @@
 """One locked-up process a question: no network, no files but the libraries, no other processes, limited in all.
 
-The lock is bubblewrap: namespaces of its own for processes, network, users and files; every file and folder
-read-only; no way to make further namespaces; system calls refused that no answer needs (`seccomp`). Nothing of
-the submission, of other submissions or of the expected values is in there. The process gets one question's inputs at a
-time on a pipe, and all that comes back is bytes.
-
-One sandbox serves one submission, since importing torch takes longer than all its answers; in it each question has a
-process of its own (see `child`). Without a working sandbox there is no grading.
+There are two walls. The outer one is bubblewrap's: every file and folder read-only, and only those of Python and the
+libraries; no network; system calls refused that no answer needs (`seccomp`). Behind it one process imports torch, since
+that takes longer than all answers of a submission, and forks. The inner wall is each fork's own (`apart`), one a
+submission: namespaces for processes, network, users and files, no rights, no way to make further namespaces. Nothing of
+other submissions or of the expected values is in there. In it each question has a process of its own (`child`), gets
+that question's inputs on a pipe, and all that comes back is bytes. Without a working sandbox there is no grading.
 """
 
 import os
 import secrets
 import select
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,15 +32,14 @@ from packaging.requirements import Requirement
 
 import course_lib
 from course_lib.errors import unknown
-from course_lib.grading import child, define, plain, seccomp
+from course_lib.grading import apart, child, define, plain, seccomp
 
 START = 120.0  # seconds that loading the libraries may take, on a busy machine, too
 GRACE = 15.0  # seconds beside a question's own, for the way there and back
-PROCESSES = 4  # the one that waits, the answer's, and two to spare
-FILE = 65_536  # bytes of one file; and of what the libraries complain about at the start
 WATCH = 0.1  # seconds between two looks at the memory of all its processes together
 PACKAGE = Path(course_lib.__file__).parent
 INSIDE = child.PACKAGES
+CREDENTIALS = struct.Struct("3i")  # of <sys/socket.h>: process, user, group
 
 
 class NoSandbox(RuntimeError):
@@ -103,9 +104,6 @@ def _system() -> Iterator[str]:
             yield from ("--symlink", os.readlink(path), path)
         elif os.path.exists(path):
             yield from ("--ro-bind", path, path)
-    for tool in ("bwrap", "prlimit", "setpriv"):
-        if found := shutil.which(tool):
-            yield from ("--ro-bind", os.path.realpath(found), f"/tools/{tool}")
     library = str(Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})).parent)
     if not library.startswith("/usr/lib"):
         yield from ("--ro-bind", library, library)
@@ -134,7 +132,7 @@ def _mounts(modules: tuple[str, ...], libraries: tuple[str, ...]) -> tuple[str, 
         bound += ["--ro-bind", path, f"{INSIDE}/{Path(path).name}"]
     for module in files:
         bound += ["--ro-bind", str(module), f"{INSIDE}/course_lib/{module.relative_to(PACKAGE)}"]
-    for file in (child.__file__, define.__file__, plain.__file__):
+    for file in (child.__file__, apart.__file__, define.__file__, plain.__file__):
         bound += ["--ro-bind", file, f"{INSIDE}/{Path(file).name}"]
     targets = [bound[i + 2] for i, word in enumerate(bound) if word in ("--ro-bind", "--dev-bind")]
     for folder in sorted({str(parent) for target in targets for parent in Path(target).parents}):
@@ -144,11 +142,10 @@ def _mounts(modules: tuple[str, ...], libraries: tuple[str, ...]) -> tuple[str, 
 
 
 def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = (), seccomp: int | None = None) -> list[str]:
-    """The command line that starts `child` in a sandbox.
+    """The command line that starts `child` behind the outer wall.
 
-    As root: one bwrap shows the files, even those in a home that only root may enter; then the process becomes a user
-    without a name and without rights, a different one each time; then a second bwrap takes away the making of
-    namespaces. As an ordinary user one bwrap does it all.
+    As root the first process keeps the rights that its forks need to become users without a name, a different one each
+    time; as an ordinary user it has none.
 
     Args:
         modules: Rooms of course_lib that an answer may import, with all that they import.
@@ -162,27 +159,95 @@ def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = (), secc
         ValueError: course_lib has no such room; the rooms are listed.
     """
     apart = ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    apart += ["--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
+    apart += ["--new-session", "--clearenv", "--chdir", "/", *([] if seccomp is None else ["--seccomp", str(seccomp)])]
     for name, value in {"OMP_NUM_THREADS": "1", "HOME": "/", "LANG": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}.items():
         apart += ["--setenv", name, value]
-    no_more = ["--unshare-user", "--disable-userns", *([] if seccomp is None else ["--seccomp", str(seccomp)])]
-    mounts = _mounts(modules, libraries)
-    limits = ["/tools/prlimit", f"--nproc={PROCESSES}", f"--fsize={FILE}", "--nofile=64", "--core=0", "--"]
-    run = [*limits, _python(), "-I", "-S", f"{INSIDE}/{Path(child.__file__).name}"]
-    if os.geteuid() != 0:
-        return ["bwrap", *no_more, *apart, *mounts, "--", *run]
-    user = str(20_000 + secrets.randbelow(40_000))  # so that no sandbox counts against another one's limits
-    caps = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
-    drop = ["/tools/setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs"]
-    drop += ["--inh-caps=-all", "--bounding-set=-all"]
-    return ["bwrap", *apart, *caps, *mounts, "--", *drop, "/tools/bwrap", *no_more, "--dev-bind", "/", "/", "--", *run]
+    rights = ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP")
+    user = ["--unshare-user"]
+    if os.geteuid() == 0:
+        user = ["--cap-drop", "ALL", *(word for name in rights for word in ("--cap-add", f"CAP_{name}"))]
+    run = [_python(), "-I", "-S", f"{INSIDE}/{Path(child.__file__).name}"]
+    return ["bwrap", *user, *apart, *_mounts(modules, libraries), "--", *run]
 
 
 # ---------------------------------------------------------------- requests and answers
 
 
+class _Server:
+    """The process that has loaded the libraries, and forks for each submission."""
+
+    def __init__(self, modules: tuple[str, ...], libraries: tuple[str, ...]):
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with tempfile.TemporaryFile() as refused, theirs:
+            refused.write(seccomp.program())
+            refused.seek(0)
+            filtered = refused.fileno() if seccomp.program() else None
+            self._process = subprocess.Popen(
+                command(modules, libraries, filtered),
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                pass_fds=() if filtered is None else (filtered,),
+            )
+        self._door.settimeout(START)
+        try:
+            ready = self._door.recv(100) == b"ready"
+        except OSError:
+            ready = False
+        if not ready:
+            said = self.complaints
+            self.close()
+            raise NoSandbox(f"the sandbox does not start: {said or 'it did not answer in time'}")
+
+    @property
+    def gone(self) -> bool:
+        """Has it ended?"""
+        return self._process.poll() is not None
+
+    @property
+    def complaints(self) -> str:
+        """What it wrote to standard error; "" as long as all is well."""
+        size = os.fstat(self._complaints.fileno()).st_size
+        return os.pread(self._complaints.fileno(), 2000, max(0, size - 2000)).decode(errors="replace").strip()
+
+    def fork(self, files: Sequence[int]) -> None:
+        """Ask for a sandbox with these files: the way in, the way out, the guard's socket."""
+        user = os.geteuid() or 20_000 + secrets.randbelow(40_000)  # none counts against another one's limits
+        socket.send_fds(self._door, [str(user).encode()], files)
+
+    def close(self) -> None:
+        """End it, and all that came of it."""
+        self._door.close()
+        self._process.kill()
+        self._process.wait()
+        self._complaints.close()
+
+
+_servers: dict[tuple[tuple[str, ...], tuple[str, ...]], _Server] = {}
+_starting = threading.Lock()
+
+
+def _server(modules: tuple[str, ...], libraries: tuple[str, ...]) -> _Server:
+    """The one that has loaded the libraries for these, or a new one."""
+    with _starting:
+        found = _servers.get((modules, libraries))
+        if found is None or found.gone:
+            if found:
+                found.close()
+            found = _servers[modules, libraries] = _Server(modules, libraries)
+        return found
+
+
+def end() -> None:
+    """End all sandboxes of this process; the next one starts anew."""
+    with _starting:
+        while _servers:
+            _servers.popitem()[1].close()
+
+
 class Sandbox:
-    """A running `child`, which answers one question at a time; a context manager.
+    """A process behind both walls, which answers one question at a time; a context manager.
 
     Args:
         modules: Rooms of course_lib that an answer may import, with all that they import.
@@ -195,38 +260,40 @@ class Sandbox:
 
     def __init__(self, modules: tuple[str, ...] = (), libraries: tuple[str, ...] = ()):
         self._allowed = {"modules": list(modules), "libraries": list(libraries)}
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        with tempfile.TemporaryFile() as refused:
-            refused.write(seccomp.program())
-            refused.seek(0)
-            filtered = refused.fileno() if seccomp.program() else None
-            self._process = subprocess.Popen(
-                command(modules, libraries, filtered),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._complaints,
-                pass_fds=() if filtered is None else (filtered,),
-            )
-        assert self._process.stdin and self._process.stdout
-        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._server = _server(modules, libraries)
+        self._life, guards = socket.socketpair()
+        self._life.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._life.settimeout(START)
+        theirs_in, self._in = os.pipe()
+        self._out, theirs_out = os.pipe()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
+        self._pid = 0
         self._idle: int | None = None
+        self._waited: dict[int, float] = {}
         try:
+            try:
+                self._server.fork([theirs_in, theirs_out, guards.fileno()])
+            finally:
+                os.close(theirs_in)
+                os.close(theirs_out)
+                guards.close()
+            self._pid = self._guard()
             self._receive(time.monotonic() + START, 1000)
-            self._idle = max(memory(self._process.pid).values(), default=None)
-        except Ended as error:
-            self._process.kill()
-            self._process.wait()
-            said = self.complaints or str(error)
+            self._idle = max(memory(self._pid).values(), default=None)
+        except (Ended, OSError) as error:
+            said = self._server.complaints or str(error)
             self.close()
             raise NoSandbox(f"the sandbox does not start: {said}") from None
 
-    @property
-    def complaints(self) -> str:
-        """What the sandbox wrote to standard error; "" as long as all is well."""
-        self._complaints.seek(0)
-        return self._complaints.read(2000).decode(errors="replace").strip()
+    def _guard(self) -> int:
+        """The number of the guard's process on this machine, as the kernel says."""
+        byte, about, _, _ = self._life.recvmsg(1, socket.CMSG_SPACE(CREDENTIALS.size))
+        for level, kind, data in about:
+            if byte and (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                pid: int = CREDENTIALS.unpack(data)[0]
+                return pid
+        raise Ended("it was killed")
 
     def answer(self, request: dict[str, Any], seconds: float) -> bytes:
         """Have one question answered by the student's code.
@@ -241,11 +308,18 @@ class Sandbox:
 
         Raises:
             Ended: The sandbox is gone, or took too long to answer.
+            NoSandbox: The process that all sandboxes come from is gone, which is no answer's fault.
         """
+        self._waited.clear()
         deadline = time.monotonic() + child.PATIENCE * seconds + GRACE
         message = plain.encode({**request, **self._allowed, "seconds": float(seconds)})
-        self._send(len(message).to_bytes(8, "big") + message, deadline)
-        return self._receive(deadline, child.room(len(request["calls"])) + 1000)
+        try:
+            self._send(len(message).to_bytes(8, "big") + message, deadline)
+            return self._receive(deadline, child.room(len(request["calls"])) + 1000)
+        except Ended:
+            if self._server.gone:
+                raise NoSandbox("the sandboxes were killed: is this machine short of memory?") from None
+            raise
 
     def _send(self, data: bytes, deadline: float) -> None:
         """Write all of it, or raise Ended."""
@@ -281,21 +355,32 @@ class Sandbox:
         return bytes(data)
 
     def _starved(self) -> float:
-        """Seconds for which the machine was busy with something else, as the most patient of the processes counts."""
-        return max((child.starved(pid) for pid in processes(self._process.pid)), default=0.0)
+        """Seconds for which the machine was busy with something else while this sandbox could have worked.
+
+        What an answer's process waited still counts when it is gone, for the one that reports it waits, too.
+        """
+        for pid in processes(self._pid):
+            self._waited[pid] = max(self._waited.get(pid, 0.0), child.starved(pid))
+        waited = list(self._waited.values())
+        return sum(waited[:2]) + max(waited[2:], default=0.0)  # the guard and the first in there; then the answer's
 
     def _watch(self) -> None:
         """Raise Ended if all processes together use more than one may beside the libraries."""
         if self._idle is not None:
-            used = sum(max(0, taken - self._idle) for taken in memory(self._process.pid).values())
+            used = sum(max(0, taken - self._idle) for taken in memory(self._pid).values())
             if used > child.MEMORY:
                 raise Ended(f"its processes together used more than {child.MEMORY / 1e9:g} GB of memory")
 
     def close(self) -> None:
         """End the sandbox and whatever runs in it."""
-        self._process.kill()
-        self._process.communicate()
-        self._complaints.close()
+        with suppress(OSError):
+            self._life.shutdown(socket.SHUT_WR)
+            self._life.settimeout(GRACE)
+            while self._life.recv(1):  # until the guard has buried them all
+                pass
+        for file in (self._in, self._out):
+            os.close(file)
+        self._life.close()
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -348,10 +433,8 @@ def probe() -> None:
     """
     if sys.platform != "linux":
         raise NoSandbox(f"the sandbox needs Linux (on {sys.platform}: a virtual machine, or WSL 2)")
-    tools = {"bwrap": "bubblewrap", "prlimit": "util-linux"} | ({"setpriv": "util-linux"} if not os.geteuid() else {})
-    missing = {package for tool, package in tools.items() if shutil.which(tool) is None}
-    if missing:
-        raise NoSandbox(f"nothing is graded without a sandbox; install {' and '.join(sorted(missing))}")
+    if shutil.which("bwrap") is None:
+        raise NoSandbox("nothing is graded without a sandbox; install bubblewrap")
     interpreter = Path(os.path.realpath(sys.executable))
     try:
         with Sandbox():

@@ -14,6 +14,7 @@ from course_lib.grading import sandbox
 
 # what can change a point
 RULES = (
+    "apart",
     "child",
     "compare",
     "define",
