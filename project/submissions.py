@@ -568,6 +568,76 @@ def ANSWER(**k):
 """,
         r"an answer may not import course_lib",
     ),
+    # the inner wall
+    "somebody else's processes": (
+        """
+import os
+def ANSWER(**k):
+    others = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in (1, os.getpid())]
+    if others:
+        return others
+    raise RuntimeError("nobody else is here")
+""",
+        r"nobody else is here",
+    ),
+    "sockets that were left open": (
+        """
+import os, stat
+def ANSWER(**k):
+    for file in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(file).st_mode):
+                return file
+        except OSError:
+            pass
+    raise RuntimeError("no sockets")
+""",
+        r"no sockets",
+    ),
+    "what lies under /proc": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.umount2(b"/proc", 2):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return os.listdir("/proc")
+""",
+        r"not permitted",
+    ),
+    "a file system that can be written": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.mount(None, b"/", None, ctypes.c_ulong(32 | 4096), None):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    open("/x", "w").write("x")
+""",
+        r"not permitted",
+    ),
+    "the first user": (
+        "import os\ndef ANSWER(**k):\n    os.setuid(0)\n    return os.getuid()",
+        r"not permitted|Invalid argument",
+    ),
+    "another map of users": (
+        "def ANSWER(**k):\n    open('/proc/self/uid_map', 'w').write('0 0 65536')",
+        r"Read-only|Permission denied",
+    ),
+    "namespaces for its children": (
+        "def ANSWER(**k):\n    open('/proc/sys/user/max_user_namespaces', 'w').write('9')",
+        r"Read-only|Permission denied",
+    ),
+    "more memory than it has": (
+        "import resource\ndef ANSWER(**k):\n    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+        r"not allowed to raise maximum limit",
+    ),
+    "more processes than it has": (
+        "import resource\ndef ANSWER(**k):\n    resource.prlimit(1, resource.RLIMIT_NPROC, (99, 99))",
+        r"not permitted|not allowed",
+    ),
+    "before everybody else": ("import os\ndef ANSWER(**k):\n    os.nice(-10)", r"not permitted|Permission denied"),
+    "no name": ("def ANSWER(**k):\n    raise type('', (Exception,), {})(chr(8238) + chr(0) * 9)", r"^:"),
     # the page
     "script": (
         "def ANSWER(**k):\n    raise ValueError('<script>alert(1)</script><img src=x onerror=alert(1)>' + chr(8238))",

@@ -1,12 +1,16 @@
 """Who handed in what: layouts of learning platforms, resubmissions, odd archives, rosters."""
 
 import json
+import os
+import time
+import tracemalloc
 import zipfile
 
 import pytest
 
-from course_lib.grading import collect, grade, notebook, roster
+from course_lib.grading import collect, files, grade, notebook, roster
 from course_lib.grading.__main__ import main
+from course_lib.grading.report import tables, words
 
 KEY = "a2"
 
@@ -24,9 +28,9 @@ def fill(folder, files):
     return folder
 
 
-def pack(path, files):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
+def pack(path, made):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in made.items():
             archive.writestr(name, data)
     return path
 
@@ -326,3 +330,131 @@ def test_look_says_who_was_found_and_grades_nothing(tmp_path, capsys):
     assert "cem_43: CANNOT BE GRADED, no notebook (.ipynb)" in said
     assert "leeann_41: late" in said
     assert not (tmp_path / "out").exists()
+
+
+# --- odd files ----------------------------------------------------------------------------------------------
+
+
+def quick(call, seconds=5.0):
+    """What a call gives, in so many seconds of computing."""
+    began = time.process_time()
+    made = call()
+    assert time.process_time() - began < seconds
+    return made
+
+
+def test_a_notebook_of_a_million_cells_is_refused_at_once_and_costs_little_memory():
+    data = b'{"cells":[' + b",".join([b'{"cell_type":"code","source":""}'] * 700_000) + b"]}"
+    tracemalloc.start()
+    with pytest.raises(notebook.Unreadable, match="more than a million values"):
+        quick(lambda: notebook.read(data))
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    few = b'{"cells":[' + b",".join([b'{"cell_type":"code"}'] * 300_000) + b"]}"
+    assert quick(lambda: notebook.read(few)).code == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\n" * 9_000_000, "%\n" * 4_000_000, "%%a\n \n" * 1_000_000, " \t" * 4_000_000 + "#", "# answer: " + "a." * 9_000],
+)
+def test_no_cell_holds_up_who_looks_for_its_mark(text):
+    for cell_type in ("code", "markdown"):
+        cell = {"cell_type": cell_type, "source": text}
+        assert quick(lambda cell=cell: notebook.read(json.dumps({"cells": [cell]}).encode())).marks == []
+
+
+ZALGO = "e" + "\u0301" * 20_000
+TURNED = "\u202e" * 9_000 + "gpj.exe\u2066\u200b\ufeff\U000e0041"
+
+
+@pytest.mark.parametrize("text", [ZALGO, TURNED, "\U0001f468\u200d" * 5_000, "\ufdfa" * 19_000, "\ud800" * 5_000])
+def test_letters_that_grow_or_turn_stay_within_bounds(text):
+    """U+FDFA alone becomes eighteen letters where names are compared."""
+    cell = {"cell_type": "markdown", "source": f"<!-- answer: a2.logit -->\n{text}"}
+    read = notebook.read(json.dumps({"cells": [cell]}).encode())
+    shown = quick(lambda: words.html(read.written["a2.logit"]))
+    assert len(shown) < 200_000
+    str(shown).encode()
+    assert quick(lambda: roster.match((roster.Person("Ann Lee"),), (text,))) is None
+    assert len(collect.Submission(text, "", "", notebook.Notebook()).slug) < 60
+
+
+def test_a_name_that_is_a_novel_is_cut_and_a_path_that_is_an_abyss_is_refused(tmp_path):
+    made = {f"{'-1' * 30_000}.ipynb": book(), "x" * 60_000 + "/a.ipynb": book(), "deep/" * 10_000 + "a.ipynb": book()}
+    read = quick(lambda: found(pack(tmp_path / "x.zip", made | {"ann.ipynb": book()})))
+    assert max(map(len, read)) <= 255
+    assert "more than 40 folders deep" in read["deep"].problem
+    assert not read["ann"].problem
+    alone = quick(lambda: found(pack(tmp_path / "y.zip", {"a/" * 10_000 + "b.ipynb": book()})))
+    assert [one.problem for one in alone.values()] == ["the file lies more than 40 folders deep"]
+
+
+def test_a_name_in_another_encoding_can_be_written_and_read_again(tmp_path):
+    """As unpacking an archive of another system leaves it: marks for such a student must come back."""
+    os.makedirs(os.fsencode(tmp_path) + b"/zo\xeb")
+    with open(os.fsencode(tmp_path) + b"/zo\xeb/a2.ipynb", "wb") as file:
+        file.write(book())
+    (student,) = found(tmp_path)
+    assert student == "zo\ufffd" and student.encode().decode() == student
+    assert not found(tmp_path)[student].problem
+
+
+@pytest.mark.parametrize("name", ["=1+1", "'=1+1", "''", "'Brien", "-x", "@x", "a\nb", 'a"b,c', "<b>x</b>", " x "])
+def test_every_name_comes_back_from_a_table_as_it_was_and_nobody_becomes_somebody_else(name, tmp_path):
+    text = tables.table([("student", "x"), (name, "1")])
+    assert not any(line.startswith(("=", "-", "@", "+")) for line in text.splitlines())
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    ((_, row),) = tables.filled(tmp_path / "t.csv", ["student"])
+    assert tables.typed(row["student"]) == name
+
+
+def test_a_file_that_goes_while_the_folder_is_read_costs_nobody_else(tmp_path, monkeypatch):
+    fill(tmp_path, {"ann.ipynb": book(), "bob.ipynb": book()})
+    walk = os.walk
+
+    def walking(path):
+        for folder, folders, names in walk(path):
+            yield folder, folders, [*names, "gone.ipynb"]
+
+    monkeypatch.setattr(os, "walk", walking)
+    assert sorted(found(tmp_path)) == ["ann", "bob"]
+
+
+def test_a_file_that_becomes_a_link_after_it_was_listed_is_not_followed(tmp_path, monkeypatch):
+    fill(tmp_path / "class", {"ann.ipynb": book(), "bob.ipynb": book()})
+    (tmp_path / "secret.ipynb").write_bytes(book(text="secret"))
+    listing = type(files.opened(tmp_path)).files
+
+    def listed(self):
+        made = listing(self)
+        (tmp_path / "class" / "ann.ipynb").unlink()
+        (tmp_path / "class" / "ann.ipynb").symlink_to(tmp_path / "secret.ipynb")
+        (tmp_path / "class" / "bob.ipynb").unlink()
+        os.mkfifo(tmp_path / "class" / "bob.ipynb")
+        return made
+
+    monkeypatch.setattr(type(files.opened(tmp_path)), "files", listed)
+    read = found(tmp_path / "class")
+    assert "link" in read["ann"].problem and read["ann"].notebook.code == ()
+    assert "no plain file" in read["bob"].problem
+
+
+def test_figures_of_a_file_that_was_changed_after_it_was_read_are_not_shown(tmp_path):
+    def with_text(text):
+        cell = {"cell_type": "code", "source": "# answer: a2.saliency", "outputs": [{"text": text}]}
+        return json.dumps({"cells": [cell]}).encode()
+
+    fill(tmp_path, {"ann.ipynb": with_text("as it was graded")})
+    one = found(tmp_path)["ann"]
+    assert [output.content for output in one.shown().outputs] == ["as it was graded"]
+    (tmp_path / "ann.ipynb").write_bytes(with_text("another one"))
+    assert one.shown().outputs == ()
+
+
+def test_an_archive_in_an_archive_is_no_notebook_and_is_not_opened(tmp_path):
+    inner = pack(tmp_path / "inner.zip", {f"{i}.ipynb": b" " * 24_000_000 for i in range(40)}).read_bytes()
+    inner = pack(tmp_path / "middle.zip", {f"{i}.zip": inner for i in range(40)}).read_bytes()
+    read = quick(lambda: found(pack(tmp_path / "x.zip", {"ann/a.zip": inner, "bob/a.ipynb": book()})))
+    assert "no notebook (.ipynb)" in read["ann"].problem
+    assert not read["bob"].problem

@@ -4,6 +4,7 @@ import csv
 import http.client
 import io
 import re
+import socket
 import threading
 import time
 import urllib.parse
@@ -340,6 +341,81 @@ def test_a_notebook_that_cannot_be_shown_keeps_no_answer_from_being_read(server,
     monkeypatch.setattr(collect.Submission, "shown", lambda self: 1 / 0)
     status, _, body = ask(server, LOGIT.name)
     assert status == 200 and b"Because of reason 3" in body
+
+
+def raw(server, request):
+    """The status line that comes back for these bytes, and all that follows it."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as line:
+        line.sendall(request.replace(b"TOKEN", server.token.encode()).replace(b"PORT", b"%d" % server.server_port))
+        line.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: line.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.decode("latin-1"), body
+
+
+WAYS_OUT = ["../../../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "..%2f..%2fetc%2fpasswd", "....//etc/passwd",
+            "report/../../run.json", "report/..%2frun.json", "figure/../../run.json/0", "/etc/passwd", "%00/etc/passwd",
+            "a2.logit/../../run.json", "file:///etc/passwd", "figure/0/9999999999", "figure/\u0663/0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", WAYS_OUT)
+def test_no_address_leads_to_a_file(server, path):
+    head, body = raw(server, f"GET /TOKEN/{path} HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n".encode())
+    assert " 404 " in head.splitlines()[0] or " 400 " in head.splitlines()[0], head
+    assert b"root:" not in body and b"seed" not in body
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET http://evil.example/TOKEN/ HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n", "403"),
+        (b"GET //evil.example/TOKEN/ HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n", "403"),
+        (b"GET /TOKEN/ HTTP/1.1\r\n\r\n", "403"),
+        (b"GET /TOKEN HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n", "403"),
+        (b"PUT /TOKEN/mark HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n", "501"),
+        (b"DELETE /TOKEN/mark HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n", "501"),
+        (b"GET /TOKEN/mark?id=x&points=5 HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n", "404"),
+        (b"POST /TOKEN/mark HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n", "413"),
+        (b"POST /TOKEN/mark HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nContent-Length: -1\r\n\r\n", "413"),
+        (b"POST /TOKEN/mark HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nContent-Length: 99999999999\r\n\r\n", "413"),
+        (b"POST /TOKEN/mark HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello", "413"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", "414"),
+        (b"GET /TOKEN/ HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", "431"),
+    ],
+)
+def test_odd_requests_are_refused(server, desk, request_, status):
+    head, body = raw(server, request_)
+    assert f" {status} " in head.splitlines()[0]
+    assert b"student0" not in body and not (desk.run.out / "written.csv").exists()
+
+
+def test_a_form_of_many_fields_is_refused(server, desk):
+    form = {f"x{i}": "1" for i in range(200)}
+    status, _, body = ask(server, "mark", form, Accept="text/plain")
+    assert (status, body) == (413, b"not saved: a form has at most 100 fields")
+
+
+@pytest.mark.parametrize("more", ["\r\nSet-Cookie: a=b", "\nX: y", "://evil.example", "#<script>", "é", "\ud800"])
+def test_the_way_back_leads_nowhere_else(server, desk, more):
+    form = {"id": desk.id(desk.found.submissions[0].slug), "question": LOGIT.name, "points": "1"}
+    back = urllib.parse.quote(f"{LOGIT.name}?{more}", errors="surrogatepass")
+    body = f"{urllib.parse.urlencode(form)}&back={back}".encode()
+    head, said = raw(
+        server, b"POST /TOKEN/mark HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    assert " 200 " in head.splitlines()[0] and said == b"saved: 1 of 5"
+    assert "Location" not in head and "Cookie" not in head and "X: y" not in head
+
+
+def test_who_sends_slowly_keeps_nobody_waiting(server):
+    """A form that never ends holds one connection, and not the desk."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as slow:
+        head = f"POST /{server.token}/mark HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\nContent-Length: 20000"
+        slow.sendall(f"{head}\r\n\r\nid=".encode())
+        time.sleep(0.3)
+        began = time.monotonic()
+        assert ask(server, "")[0] == 200
+        assert time.monotonic() - began < 15  # the line ends after 30 seconds of silence
 
 
 def test_it_listens_on_this_machine_alone(server):

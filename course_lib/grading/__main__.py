@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         command.add_argument("--roster", type=Path, help="who is in the class: a CSV of Canvas, Moodle or your own")
     second.add_argument("--assignment", help="for example a2 (default: what most of the submissions answer)")
-    second.add_argument("--jobs", type=int, help="submissions at a time (default: as many as there are cores)")
+    second.add_argument("--jobs", type=int, help="submissions at a time (default: two for each core)")
     second.add_argument("--only", action="append", default=[], metavar="STUDENT", help="grade this student alone")
     second.add_argument("--regrade", action="store_true", help="grade again what is graded (with --only: of those)")
     second.add_argument("--seed", default="", metavar="WORD", help="the word that `release` got, for constants")

@@ -74,10 +74,11 @@ class Submission:
         """What the notebook shows, read from the file again, since that of a whole class would fill the memory.
 
         Returns:
-            Images and printed text; nothing where the file cannot be read any more.
+            Images and printed text; nothing where the file cannot be read any more, or is not what was graded.
         """
         try:
-            return notebook.shown(self.where[0].read(self.where[1])) if self.where else Shown()
+            data = self.where[0].read(self.where[1]) if self.where else b""
+            return notebook.shown(data) if hashlib.sha256(data).hexdigest() == self.sha256 else Shown()
         except (Refused, Unreadable):
             return Shown()
 

@@ -4,6 +4,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -12,6 +13,9 @@ from course_lib.errors import require
 from course_lib.grading import notebook
 
 FILES = 20_000  # of an archive
+NAME = 255  # characters of a folder's or a file's name
+DEPTH = 40  # folders in folders
+LINK = "the file is a link, or no plain file: hand in the notebook itself"
 
 
 @dataclass(frozen=True)
@@ -99,21 +103,28 @@ class _Folder:
             names += [name for name in folders if os.path.islink(os.path.join(folder, name))]
             folders[:] = sorted(name for name in folders if not _hidden([name]))
             for name in sorted(name for name in names if not _hidden([name])):
-                changed = os.lstat(os.path.join(folder, name)).st_mtime
-                found.append(File(PurePosixPath((here / name).as_posix()), changed, Path(folder, name)))
+                with suppress(OSError):  # it is gone again
+                    changed = os.lstat(os.path.join(folder, name)).st_mtime
+                    shown, problem = _shown([*here.parts, name])
+                    found.append(File(shown, changed, Path(folder, name), problem))
         self.clones = frozenset(clones)
         return found
 
     def read(self, file: File) -> bytes:
         """A file's bytes, or Refused."""
         path = Path(str(file.key))
+        if file.problem:
+            raise Refused(file.problem)
         try:
-            if path.is_symlink() or not stat.S_ISREG(path.stat().st_mode):
-                raise Refused("the file is a link, or no plain file: hand in the notebook itself")
-            with path.open("rb") as stream:
-                return _limited(stream.read(notebook.LIMIT + 1), path.stat().st_size)
+            # one file is opened and looked at, whatever its name means a moment later; a pipe holds nobody up
+            number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(number, "rb") as stream:
+                about = os.fstat(number)
+                if not stat.S_ISREG(about.st_mode):
+                    raise Refused(LINK)
+                return _limited(stream.read(notebook.LIMIT + 1), about.st_size)
         except OSError as error:
-            raise Refused(f"the file cannot be read: {type(error).__name__}") from None
+            raise Refused(LINK if path.is_symlink() else f"the file cannot be read: {type(error).__name__}") from None
 
 
 class _Zip:
@@ -137,7 +148,8 @@ class _Zip:
             if ".git" in parts:
                 clones.add(PurePosixPath(*parts[: parts.index(".git")]))
             if parts and not entry.is_dir() and not _hidden(parts):
-                found.append(File(PurePosixPath(*parts), _when(entry), entry, _leads_out(entry)))
+                shown, problem = _shown(parts)
+                found.append(File(shown, _when(entry), entry, _leads_out(entry) or problem))
         self.clones = frozenset(clones)
         return found
 
@@ -159,6 +171,17 @@ class _Zip:
 def _parts(name: str) -> list[str]:
     """The folders and the name of an archive's entry, without the ways out of a folder."""
     return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+
+
+def _shown(parts: Sequence[str]) -> tuple[PurePosixPath, str]:
+    """A name that can be shown, written and read again, and why the file of that name is not read, or "".
+
+    Bytes that are no UTF-8, as names have that another system packed, become a sign that can be written.
+    """
+    plain = [part.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:NAME] for part in parts]
+    if len(plain) > DEPTH:
+        return PurePosixPath(plain[0], plain[-1]), f"the file lies more than {DEPTH} folders deep"
+    return PurePosixPath(*plain), ""
 
 
 def _leads_out(entry: zipfile.ZipInfo) -> str:

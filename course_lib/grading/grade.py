@@ -68,7 +68,7 @@ def grade(
         path: The submissions: a folder or a .zip, as learning platforms pack them.
         out: Folder of the run; the same folder continues a run that was stopped.
         key: The assignment, "a2"; None takes that of the run, or the one that most of the submissions answer.
-        jobs: Submissions at a time; None takes as many as there are cores.
+        jobs: Submissions at a time; None takes twice as many as there are cores, since an answer that waits needs none.
         scheduler: Address of a Dask cluster whose workers have this package and a sandbox, "tcp://host:8786"; None
             works on this machine.
         people: The roster; see `roster.read`.
@@ -168,7 +168,7 @@ def _work_all(
 ) -> Iterator[tuple[str, list[Result]]]:
     """The results of each submission as they come. Threads are enough here: the work is in the sandboxes."""
     with (
-        scale.parallel(scheduler, jobs=jobs, ordered=False) as parallel,
+        scale.parallel(scheduler, jobs=jobs or 2 * joblib.cpu_count(), ordered=False) as parallel,
         tqdm(total=count, unit="submission") as bar,
     ):
         bar.update(count - len(todo))

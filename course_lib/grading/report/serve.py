@@ -8,6 +8,7 @@ holds the token, the host must be this one, and no page of here loads, frames or
 
 import base64
 import hashlib
+import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ HOST = "127.0.0.1"
 PAGE = 12  # answers on a page
 BODY = 30_000  # bytes of a request
 COMMENT = 5_000  # characters
+FIELDS = 100  # of a form
 HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -274,7 +276,7 @@ class Desk:
         said = self.mark(form)
         back = form.get("back", [""])[0]
         known = {question.name for question in self.run.assignment.written}
-        if script or back.split("?")[0] not in known:
+        if script or back.split("?")[0] not in known or not re.fullmatch(r"[\w.?&=]+", back, re.ASCII):
             return Reply(said.encode(), "text/plain; charset=utf-8")
         return Reply(b"", location=back)
 
@@ -355,14 +357,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Save what the page sends."""
-        self._answer(lambda path, query: self.server.desk.post(path, self._form(), self._by_script()))
+        self._answer(lambda path, form: self.server.desk.post(path, form, self._by_script()))
 
     def _answer(self, what: Callable[[str, dict[str, list[str]]], Reply]) -> None:
-        """Check who asks, do it, one at a time, and send what came of it."""
+        """Check who asks, read what is sent, do it, one at a time, and send what came of it."""
         try:
-            path, query = self._checked()
+            path, sent = self._checked()
+            if self.command == "POST":
+                sent = self._form()
             with self.server.lock:
-                reply, status = what(path, query), 200
+                reply, status = what(path, sent), 200
         except Refused as error:
             reply, status = Reply(f"{error}".encode(), "text/plain; charset=utf-8"), error.status
         except (ValueError, OSError) as error:  # a table that a spreadsheet has spoilt, a full disk
@@ -399,7 +403,10 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or len(length) > 9 or int(length) > BODY:
             raise Refused(413, "not saved: that is too long")
         sent = self.rfile.read(int(length)).decode("utf-8", "replace")
-        return parse_qs(sent, keep_blank_values=True, max_num_fields=100)
+        try:
+            return parse_qs(sent, keep_blank_values=True, max_num_fields=FIELDS)
+        except ValueError:
+            raise Refused(413, f"not saved: a form has at most {FIELDS} fields") from None
 
     def _by_script(self) -> bool:
         """Does the page's script ask, and not the browser itself?"""

@@ -24,9 +24,9 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    """A cell's text; what a spreadsheet would take for a formula begins with an apostrophe."""
+    """A cell's text; what a spreadsheet would take for a formula, or `typed` for one of ours, begins with an apostrophe."""
     text = f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else text
 
 
 def typed(cell: str) -> str:
