@@ -54,10 +54,9 @@ def test_each_submission_has_its_own_user_and_namespaces():
 
 MEMORY = f"""
 def f():
-    found = [len(one) for one in gc.get_objects() if type(one) is str and "4711" in one and len(one) > 60]
     texts = [one for one in gc.get_objects() if type(one) in (dict, list, tuple)]
     inner = [x for one in texts for x in (one.values() if type(one) is dict else one) if type(x) in (str, bytes)]
-    words = {SECRET[:20]!r} + {SECRET[20:]!r}
+    words = "".join([{SECRET[:20]!r}, {SECRET[20:]!r}])
     return sum(words in (x if type(x) is str else x.decode("latin-1")) for x in inner if len(x) < 10_000)
 """
 

@@ -21,6 +21,7 @@ module          one idea
 ``collect``     one submission for each student
 ``roster``      who is in the class, and whom a submission's name means
 ``sandbox``     one locked-up process a question
+``apart``       walls of its own for each submission, within the sandbox's
 ``seccomp``     system calls that fail in a sandbox
 ``child``       what runs inside the sandbox
 ``define``      an answer's cells, run under the grader's rules

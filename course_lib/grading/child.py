@@ -48,7 +48,7 @@ PATIENCE = 3  # limits are of processor time; the clock may show so many times m
 TEXT = define.TEXT
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Load torch, then fork for each submission that standard input, a socket, announces, until the grader is gone."""
     # libraries look for these folders as they are imported; nothing can be written there
     tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/tmp"
@@ -61,7 +61,7 @@ def main() -> None:
     while True:
         message, files, _, _ = socket.recv_fds(door, 32, 3)
         if not message:
-            return
+            os._exit(0)
         if os.fork() == 0:
             _begin(int(message), *files)
         for file in files:

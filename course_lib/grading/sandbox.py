@@ -26,7 +26,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from packaging.requirements import Requirement
 
@@ -159,10 +159,11 @@ def command(modules: tuple[str, ...] = (), libraries: tuple[str, ...] = (), secc
         ValueError: course_lib has no such room; the rooms are listed.
     """
     apart = ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    apart += ["--new-session", "--clearenv", "--chdir", "/", *([] if seccomp is None else ["--seccomp", str(seccomp)])]
+    apart += ["--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
+    apart += [] if seccomp is None else ["--seccomp", str(seccomp)]
     for name, value in {"OMP_NUM_THREADS": "1", "HOME": "/", "LANG": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}.items():
         apart += ["--setenv", name, value]
-    rights = ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP")
+    rights = ("KILL", "SYS_ADMIN", "SETUID", "SETGID", "SETPCAP")
     user = ["--unshare-user"]
     if os.geteuid() == 0:
         user = ["--cap-drop", "ALL", *(word for name in rights for word in ("--cap-add", f"CAP_{name}"))]
@@ -179,17 +180,13 @@ class _Server:
     def __init__(self, modules: tuple[str, ...], libraries: tuple[str, ...]):
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with tempfile.TemporaryFile() as refused, theirs:
-            refused.write(seccomp.program())
-            refused.seek(0)
-            filtered = refused.fileno() if seccomp.program() else None
-            self._process = subprocess.Popen(
-                command(modules, libraries, filtered),
-                stdin=theirs,
-                stdout=subprocess.DEVNULL,
-                stderr=self._complaints,
-                pass_fds=() if filtered is None else (filtered,),
-            )
+        self._process: subprocess.Popen[bytes] | None = None
+        filtered = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _hold
+        filtered.write(seccomp.program())
+        filtered.seek(0)
+        number = filtered.fileno() if seccomp.program() else None
+        words = command(modules, libraries, number)
+        threading.Thread(target=self._hold, args=(words, filtered, theirs), daemon=True).start()
         self._door.settimeout(START)
         try:
             ready = self._door.recv(100) == b"ready"
@@ -200,10 +197,18 @@ class _Server:
             self.close()
             raise NoSandbox(f"the sandbox does not start: {said or 'it did not answer in time'}")
 
+    def _hold(self, words: list[str], filtered: IO[bytes], theirs: socket.socket) -> None:
+        """Start it, and wait for its end: it dies with the thread that has started it."""
+        with filtered, theirs:
+            self._process = subprocess.Popen(
+                words, stdin=theirs, stdout=subprocess.DEVNULL, stderr=self._complaints, pass_fds=[filtered.fileno()]
+            )
+        self._process.wait()
+
     @property
     def gone(self) -> bool:
         """Has it ended?"""
-        return self._process.poll() is not None
+        return self._process is not None and self._process.poll() is not None
 
     @property
     def complaints(self) -> str:
@@ -219,8 +224,9 @@ class _Server:
     def close(self) -> None:
         """End it, and all that came of it."""
         self._door.close()
-        self._process.kill()
-        self._process.wait()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
         self._complaints.close()
 
 
@@ -442,6 +448,6 @@ def probe() -> None:
     except NoSandbox as error:
         raise NoSandbox(
             f"{error}\nNothing is graded without a sandbox. Three common causes: this user may not enter the folder of "
-            f"the Python, {interpreter} (install one under /usr or /opt); bubblewrap is older than 0.8; this container "
+            f"the Python, {interpreter} (install one under /usr or /opt); bubblewrap is older than 0.5; this container "
             "or kernel forbids user namespaces (run on the host, or allow them; kernel 5.14 or newer)."
         ) from None

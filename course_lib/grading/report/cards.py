@@ -167,6 +167,6 @@ def hardness(question: Question, made: Sequence[Card]) -> tuple[str, float, int,
     given = [one for one in results if one.status not in ("unanswered", "malformed", PENDING)]
     said = Counter(reason for one in given for reason in {part.said for part in one.parts if part.said})
     top = said.most_common(1)
-    reason = f"{top[0][0]} ({top[0][1]} times)" if top else ""
+    reason = f"{top[0][0]} ({'once' if top[0][1] == 1 else f'{top[0][1]} times'})" if top else ""
     share = mean(one.points for one in given) / question.points if given else 0.0
     return question.name, share, len(given), reason

@@ -24,7 +24,7 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    """A cell's text; what a spreadsheet would take for a formula, or `typed` for one of ours, begins with an apostrophe."""
+    """A cell's text; one that a spreadsheet would take for a formula, or `typed` for such a one, gets an apostrophe."""
     text = f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else text
 
