@@ -109,6 +109,22 @@ def test_a_run_with_nothing_left_needs_no_sandbox(graded, folder, tmp_path, monk
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
 
 
+def test_submissions_are_compared_again_only_where_one_has_changed(graded, folder, tmp_path, monkeypatch):
+    compared, original, out = [], write.similar, tmp_path / "out"
+    monkeypatch.setattr(write, "similar", lambda *given: compared.append(1) or original(*given))
+    run(folder, out)
+    first = (out / "similar.csv").read_text()
+    run(folder, out)
+    assert len(compared) == 1 and (out / "similar.csv").read_text() == first
+    assert "ann" in first and 'href="reports/ann' in (out / "index.html").read_text()
+    (folder / "cem.ipynb").write_bytes(submissions.bytes_of(submissions.stub(KEY)))
+    run(folder, out)
+    assert len(compared) == 2 and "cem" not in (out / "similar.csv").read_text()
+    (out / "results" / "alike.json").write_text("{}")
+    run(folder, out)
+    assert len(compared) == 3
+
+
 def test_only_and_regrade_mean_the_students_that_they_name(graded, folder, tmp_path, capsys):
     out = tmp_path / "out"
     run(folder, out, "--only", "ann")

@@ -10,6 +10,7 @@ import re
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -80,9 +81,8 @@ def tokens(text: str, *, rename: bool = False) -> list[str]:
         >>> tokens("total = a + 1  # sum", rename=True)
         ['name', '=', 'name', '+', '1']
     """
-    try:
-        found = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in SKIPPED]
-    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
+    found = _tokens(text)
+    if found is None:
         return text.split()
     if not rename:
         return [token.string for token in found]
@@ -95,6 +95,16 @@ def tokens(text: str, *, rename: bool = False) -> list[str]:
         for token in found
         if token.type != tokenize.COMMENT
     ]
+
+
+@lru_cache(maxsize=8)
+def _tokens(text: str) -> tuple[tokenize.TokenInfo, ...] | None:
+    """The tokens of Python text; None where it is none. They are needed twice, one after the other."""
+    try:
+        found = tokenize.generate_tokens(io.StringIO(text).readline)
+        return tuple(token for token in found if token.type not in SKIPPED)
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def similar(assignment: Assignment, books: Mapping[str, Notebook], stub: Notebook | None = None) -> list[Cluster]:
@@ -120,8 +130,9 @@ def similar(assignment: Assignment, books: Mapping[str, Notebook], stub: Noteboo
     base = [text for text, mark in stub.code if mark in marks] if stub else []
     base_words = [_words(text) for text in stub.written.values()] if stub else []
     names = list(books)
-    renamed = {name: [tokens(text, rename=True) for text in cells[name]] for name in names}
-    plain = {name: [tokens(text) for text in cells[name]] for name in names}
+    both = {name: [(tokens(text, rename=True), tokens(text)) for text in cells[name]] for name in names}
+    renamed = {name: [one for one, _ in both[name]] for name in names}
+    plain = {name: [one for _, one in both[name]] for name in names}
     shared = _shares([renamed[name] for name in names], [tokens(text, rename=True) for text in base])
     written = _shares([plain[name] for name in names], [tokens(text) for text in base])
     said = _shares([words[name] for name in names], base_words)

@@ -73,15 +73,20 @@ def made_of(run: Run, card: Card) -> str:
     Returns:
         A digest.
     """
-    shown = (_looks(), run.assignment.name, card.submission, card.results, card.written, dict(card.changed), card.late)
+    shown = (looks(), run.assignment.name, card.submission, card.results, card.written, dict(card.changed), card.late)
     return hashlib.sha256(repr(shown).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 @cache
-def _looks() -> str:
-    """Changes with the templates and the modules that fill them."""
+def looks() -> str:
+    """A digest that changes with the templates, and with the modules that fill them.
+
+    Returns:
+        Hexadecimal digits.
+    """
     here = Path(__file__).parent
-    files = sorted([*here.glob("*.py"), *(here.parent / "templates").iterdir(), here.parent / "notebook.py"])
+    more = [here.parent / "notebook.py", here.parent / "similar.py"]
+    files = sorted([*here.glob("*.py"), *(here.parent / "templates").iterdir(), *more])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from course_lib.grading.collect import Found
@@ -12,7 +14,7 @@ from course_lib.grading.report.cards import Card
 from course_lib.grading.results import Result
 from course_lib.grading.roster import Person
 from course_lib.grading.run import Run, write
-from course_lib.grading.similar import similar
+from course_lib.grading.similar import Cluster, Pair, similar
 
 
 def report(
@@ -47,7 +49,9 @@ def report(
         _student(run, card, run.out / "reports" / f"{slug}.html", say)
         write(run.out / "gradescope" / slug / "results.json", json.dumps(platforms.gradescope(card), indent=1))
     try:
-        clusters = similar(run.assignment, {one.student: one.notebook for one in found.submissions}, stub)
+        clusters = _alike(run, found, stub)
+    except OSError:
+        raise
     except Exception as error:
         say(f"  submissions were not compared: {type(error).__name__}: {error}")
         clusters = []
@@ -62,6 +66,22 @@ def report(
     written_of = "".join(pages.made_of(run, card) for card in made)
     _page(run.out / "written.html", written_of, lambda: pages.written_page(run, made))
     write(run.out / "index.html", pages.index(run, made, found, clusters))
+
+
+def _alike(run: Run, found: Found, stub: Notebook | None) -> list[Cluster]:
+    """The submissions that are alike: compared anew only where one of them, or the way to compare, has changed."""
+    books = {one.student: one.notebook for one in found.submissions}
+    compared = (pages.looks(), run.assignment.name, sorted((name, repr(book)) for name, book in books.items()), stub)
+    made_of = hashlib.sha256(repr(compared).encode("utf-8", "replace")).hexdigest()
+    file = run.out / "results" / "alike.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or not ours
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        if saved["made of"] == made_of:
+            groups = saved["groups"]
+            return [Cluster(tuple(one["students"]), tuple(Pair(**pair) for pair in one["pairs"])) for one in groups]
+    clusters = similar(run.assignment, books, stub)
+    write(file, json.dumps({"made of": made_of, "groups": [asdict(one) for one in clusters]}))
+    return clusters
 
 
 def _student(run: Run, card: Card, file: Path, say: Callable[[str], object]) -> None:
