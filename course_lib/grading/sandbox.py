@@ -213,6 +213,8 @@ class _Server:
     @property
     def complaints(self) -> str:
         """What it wrote to standard error; "" as long as all is well."""
+        if self._complaints.closed:
+            return ""
         size = os.fstat(self._complaints.fileno()).st_size
         return os.pread(self._complaints.fileno(), 2000, max(0, size - 2000)).decode(errors="replace").strip()
 
