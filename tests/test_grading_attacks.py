@@ -17,7 +17,7 @@ CASES = [(name, asked, attack) for name, (chosen, _) in BOOKS.items() for asked,
 BESIDE = "a good neighbour"
 
 
-pytestmark = pytest.mark.usefixtures("sandboxed")
+pytestmark = [pytest.mark.usefixtures("sandboxed"), pytest.mark.timeout(1800)]  # all of them at once, at the first test
 
 
 def impatient(key):

@@ -34,7 +34,7 @@ import course_lib
 from course_lib.errors import unknown
 from course_lib.grading import apart, child, define, plain, seccomp
 
-START = 120.0  # seconds that loading the libraries may take, on a busy machine, too
+START = 300.0  # seconds that loading the libraries may take, on a busy machine, too
 GRACE = 15.0  # seconds beside a question's own, for the way there and back
 WATCH = 0.1  # seconds between two looks at the memory of all its processes together
 PACKAGE = Path(course_lib.__file__).parent

@@ -390,6 +390,8 @@ class Handler(BaseHTTPRequestHandler):
         origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "none")
         if site not in ("none", "same-origin") or (origin and origin not in {f"http://{host}" for host in own}):
             raise Refused(403, "another site's page asks")
+        if not self.path.startswith("/"):
+            raise Refused(403, "this is another machine")
         asked = urlsplit(self.path)
         _, _, rest = asked.path.partition("/")
         token, slash, path = rest.partition("/")
