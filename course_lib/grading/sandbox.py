@@ -201,7 +201,11 @@ class _Server:
         """Start it, and wait for its end: it dies with the thread that has started it."""
         with filtered, theirs:
             self._process = subprocess.Popen(
-                words, stdin=theirs, stdout=subprocess.DEVNULL, stderr=self._complaints, pass_fds=[filtered.fileno()]
+                words,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                pass_fds=[filtered.fileno()],
             )
         self._process.wait()
 
