@@ -207,7 +207,7 @@ def ANSWER(**k):
     "beyond all numbers": ("def ANSWER(**k):\n    return 10 ** 400", r"infinity|shape"),
     "1e308": (
         "import torch\ndef ANSWER(**k):\n    return 1e308 * torch.ones(2, 4, 6, 6, dtype=torch.float64)",
-        r"differ|shape",
+        r"differ|shape|asked for",
     ),
     "half precision": (
         "import torch\ndef ANSWER(**k):\n    return torch.zeros(3).half()",

@@ -55,7 +55,7 @@ def test_an_attack_scores_nothing_and_is_reported_as_what_it_was(name, asked, at
 
 
 def test_the_neighbour_gets_full_marks(run):
-    assert sum(result.points for result in run[1][BESIDE].values()) == 85
+    assert sum(result.points for result in run[1][BESIDE].values()) == 80
 
 
 def test_tampering_stands_in_the_gradebook(run):
