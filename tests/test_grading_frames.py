@@ -254,11 +254,14 @@ PLAIN = st.recursive(
 
 @settings(1000)
 @hypothesis.given(PLAIN, PLAIN)
+@hypothesis.example(3.4028235677973366e38, 3.3994242359477646e38)  # the first is infinite in float32 only
 def test_any_two_values_can_be_compared(answer, expected):
     said = compare.difference(compare.settle(answer), compare.settle(expected), 1e-3)
     assert said is None or (isinstance(said, str) and said)
     if compare.not_finite(answer):
         assert said is not None or not isinstance(expected, torch.Tensor | float)
+    if isinstance(answer, float):
+        assert (compare.not_finite(answer) is None) == math.isfinite(answer)
 
 
 NOT_A_NUMBER = torch.full((3,), math.nan)

@@ -24,7 +24,7 @@ from project import submissions
 KEY = "a2"
 KEYS = [f"a{i}" for i in range(1, 6)]
 ASKED = question.assignment(KEY)
-LOGIT, WHICH = ASKED.written
+LOGIT, WHICH, OWN = ASKED.written
 DOT = submissions.image(3, 2)
 
 HOSTILE = [

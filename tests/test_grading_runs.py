@@ -17,6 +17,7 @@ from project import submissions
 
 KEY = "a2"
 ASKED = question.assignment(KEY)
+UNREAD = f"{sum(one.points for one in ASKED.questions):g}"  # of a perfect submission whose words nobody has read
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_only_and_regrade_mean_the_students_that_they_name(graded, folder, tmp_p
     out = tmp_path / "out"
     run(folder, out, "--only", "ann")
     assert [slug[:3] for slug, _ in graded] == ["ann"]
-    assert totals(out) == {"ann": "85", "bob": "0", "cem": "0"}
+    assert totals(out) == {"ann": UNREAD, "bob": "0", "cem": "0"}
     assert rows(out)[2]["remarks"] == "pending: not graded yet"
     graded.clear()
     run(folder, out)
@@ -153,12 +154,12 @@ def test_what_the_machine_failed_at_is_tried_again(graded, folder, tmp_path, mon
 
     monkeypatch.setattr(grade, "work", work)
     assert "run the same command again: no memory for a sandbox" in fails(folder, out, capsys)
-    assert totals(out) == {"ann": "85", "bob": "0", "cem": "85"}
+    assert totals(out) == {"ann": UNREAD, "bob": "0", "cem": UNREAD}
     monkeypatch.setattr(grade, "work", right)
     graded.clear()
     run(folder, out)
     assert [slug[:3] for slug, _ in graded] == ["bob"]
-    assert totals(out)["bob"] == "85"
+    assert totals(out)["bob"] == UNREAD
 
 
 def test_a_question_that_breaks_the_grader_is_a_remark_and_the_others_go_on(monkeypatch):
@@ -199,7 +200,7 @@ def test_a_page_that_cannot_be_made_keeps_nobody_from_theirs(graded, folder, tmp
     assert "no page for bob: RecursionError" in said
     assert "submissions were not compared: ZeroDivisionError" in said
     assert len(list((tmp_path / "out" / "reports").iterdir())) == 3
-    assert totals(tmp_path / "out") == {"ann": "85", "bob": "85", "cem": "85"}
+    assert totals(tmp_path / "out") == {"ann": UNREAD, "bob": UNREAD, "cem": UNREAD}
 
 
 # --- what an instructor types -------------------------------------------------------------------------------
@@ -229,8 +230,8 @@ def test_an_override_counts_is_shown_with_its_reason_and_stays(graded, folder, t
     [
         (("ann", "a2.overlap", "3", ""), "line 2: an override needs its points and a reason"),
         (("ann", "a2.overlap", "", "why"), "line 2: an override needs its points and a reason"),
-        (("ann", "a2.overlap", "11", "why"), "line 2: points of a2.overlap go from 0 to 10, got 11"),
-        (("ann", "a2.overlap", "nan", "why"), "line 2: points of a2.overlap go from 0 to 10, got nan"),
+        (("ann", "a2.overlap", "11", "why"), "line 2: points of a2.overlap go from 0 to 5, got 11"),
+        (("ann", "a2.overlap", "nan", "why"), "line 2: points of a2.overlap go from 0 to 5, got nan"),
         (("ann", "a2.overlp", "1", "why"), "line 2: no question 'a2.overlp' (did you mean 'a2.overlap'"),
     ],
 )
@@ -250,7 +251,7 @@ def test_a_table_saved_by_windows_is_read(graded, folder, tmp_path):
     )
     (out / "written.csv").write_bytes(text.encode("cp1252"))
     run(folder, out)
-    assert totals(out)["ann"] == "94"
+    assert totals(out)["ann"] == f"{float(UNREAD) + 4.5 * len(ASKED.written):g}" == "93.5"
     assert "schön erklärt" in (out / "written.csv").read_text(encoding="utf-8")
 
 
@@ -272,7 +273,7 @@ def test_a_full_disk_is_a_sentence_and_costs_nothing(graded, folder, tmp_path, m
     assert not [path for path in out.rglob(".*") if path.is_file()]
     monkeypatch.setattr(os, "fsync", real)
     run(folder, out)
-    assert totals(out) == {"ann": "85", "bob": "85", "cem": "85"}
+    assert totals(out) == {"ann": UNREAD, "bob": UNREAD, "cem": UNREAD}
 
 
 def test_an_out_that_is_a_file_or_of_no_use_is_a_sentence(graded, folder, tmp_path, capsys):
@@ -333,13 +334,13 @@ def class_(graded, tmp_path):
 
 def test_the_gradebook_has_maxima_ids_absentees_and_who_was_late(class_):
     table = rows(class_)
-    assert (table[0]["student"], table[0]["total"], table[0]["a2.saliency"]) == ("(maximum)", "100", "20")
+    assert (table[0]["student"], table[0]["total"], table[0]["a2.saliency"]) == ("(maximum)", "100", "10")
     by_name = {row["student"]: row for row in table[1:] if row["student"]}
     assert (by_name["leeann_41"]["id"], by_name["leeann_41"]["name"]) == ("41", "Lee, Ann")
     assert (by_name["leeann_41"]["late"], by_name["leeann_41"]["taken off"]) == ("late", "")
     assert (class_ / by_name["leeann_41"]["report"]).exists()
     assert by_name["eve_66"]["to be read"] == ""  # the stub's own words are no answer
-    assert by_name["leeann_41"]["to be read"] == "a2.logit a2.which_map"
+    assert by_name["leeann_41"]["to be read"] == "a2.logit a2.which_map a2.own"
     assert "not in the roster" in by_name["eve_66"]["remarks"]
     assert (table[-1]["name"], table[-1]["remarks"], table[-1]["total"]) == ("Roe, Dora", "nothing handed in", "0")
 
@@ -348,7 +349,7 @@ def test_canvas_and_moodle_get_what_they_import(class_):
     canvas = list(csv.reader(io.StringIO((class_ / "platforms" / "canvas.csv").read_text())))
     assert canvas[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", ASKED.title]
     assert canvas[1] == ["Points Possible", "", "", "", "", "100"]
-    assert canvas[2] == ["Lee, Ann", "41", "U41", "al12", "Lab 1", "85"]
+    assert canvas[2] == ["Lee, Ann", "41", "U41", "al12", "Lab 1", UNREAD]
     assert canvas[3] == ["Roe, Dora", "44", "U44", "dr1", "Lab 2", "0"]
     assert canvas[4][:2] == ["eve", "66"]
     moodle = list(csv.reader(io.StringIO((class_ / "platforms" / "moodle.csv").read_text())))
@@ -359,15 +360,15 @@ def test_canvas_and_moodle_get_what_they_import(class_):
 def test_the_students_page_shows_code_words_and_what_is_unread(class_):
     (page,) = (class_ / "reports").glob("leeann*")
     text = page.read_text()
-    assert "<strong>85</strong> of 85 points for code." in text
-    assert "Written answers worth 15 points are still to be read." in text
+    assert "<strong>80</strong> of 80 points for code." in text
+    assert "Written answers worth 20 points are still to be read." in text
     assert "def saliency(net, x, label):" in text
     assert "of 100 points" not in text
 
 
 def test_the_index_says_mean_hardest_question_and_what_is_to_be_read(class_):
     text = (class_ / "index.html").read_text()
-    assert "Mean 85.0, median 85.0 of 100 points." in text  # the stub counts as answered here: no sandbox
+    assert "Mean 80.0, median 80.0 of 100 points." in text  # the stub counts as answered here: no sandbox
     assert "written answers are to be read" in text
     assert "1 of the roster handed in nothing." in text
     assert "(maximum)" in text and "The hardest questions" in text
@@ -380,19 +381,19 @@ def test_lateness_is_a_list_and_costs_points_only_where_that_is_asked_for(class_
         return row["total"], row["late"], row["taken off"]
 
     assert rows(class_, "late.csv") == [{"student": "leeann_41", "marked": "late", "extension": "", "days": ""}]
-    assert again("--late", "10") == ("76.5", "late", "8.5")
-    (class_ / "late.csv").write_text("student;marked;extension;days\nleeann_41;late;;2,5\n")
-    assert again() == ("63.75", "2.5 days late", "21.25")  # the rule is the folder's, the days are the instructor's
+    assert again("--late", "10") == ("72", "late", "8")
+    (class_ / "late.csv").write_text("student;marked;extension;days\nleeann_41;late;;2,3\n")
+    assert again() == ("61.6", "2.3 days late", "18.4")  # the rule is the folder's, the days are the instructor's
     (page,) = (class_ / "reports").glob("leeann*")
-    assert "It came 2.5 days late: <strong>21.25</strong> points are taken off (10 % a day)." in page.read_text()
+    assert "It came 2.3 days late: <strong>18.4</strong> points are taken off (10 % a day)." in page.read_text()
     (file,) = (class_ / "gradescope").glob("leeann*/results.json")
-    assert json.loads(file.read_text())["score"] == 63.75
+    assert json.loads(file.read_text())["score"] == 61.6
     canvas = list(csv.reader(io.StringIO((class_ / "platforms" / "canvas.csv").read_text())))
-    assert canvas[2][-1] == "63.75"
+    assert canvas[2][-1] == "61.6"
     (tmp_path / "roster.csv").write_text(CANVAS.replace("Section", "Section,Extension").replace("Lab 1", "Lab 1,2 May"))
     (class_ / "late.csv").unlink()
-    assert again() == ("85", "late, extension: 2 May", "")
-    assert again("--late", "0")[0] == "85"
+    assert again() == (UNREAD, "late, extension: 2 May", "")
+    assert again("--late", "0")[0] == UNREAD
 
 
 def test_a_late_rule_that_cannot_be_is_a_sentence(graded, folder, tmp_path, capsys):
@@ -403,7 +404,7 @@ def test_a_late_rule_that_cannot_be_is_a_sentence(graded, folder, tmp_path, caps
         assert f"line 2: {said}" in fails(folder, tmp_path / "out", capsys)
     (tmp_path / "out" / "late.csv").write_text("student,marked,extension,days\nann,,,400e-2\n")
     run(folder, tmp_path / "out")
-    assert totals(tmp_path / "out") == {"ann": "0", "bob": "85", "cem": "85"}
+    assert totals(tmp_path / "out") == {"ann": "0", "bob": UNREAD, "cem": UNREAD}
 
 
 # --- alike --------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def _dicts(answer: Any, expected: dict[str, Any], tolerance: float) -> str | Non
 
 def _tensors(answer: Any, expected: Any, tolerance: float) -> str | None:
     """`difference` where a number or a tensor is expected."""
-    got, right = tensor(answer), torch.as_tensor(expected)
+    got, right = tensor(answer), _given(expected)
     if got is None:
         return f"the answer is {_type(answer)}; {_type(expected)} is asked for"
     if got.shape != right.shape:
@@ -180,7 +180,7 @@ def tensor(answer: Any) -> Tensor | None:
         torch.Size([2, 2])
     """
     if isinstance(answer, bool | int | float | Tensor):
-        return torch.as_tensor(answer, dtype=torch.float64 if isinstance(answer, float) else None)
+        return _given(answer)
     if not isinstance(answer, list | tuple) or not answer:
         return None
     rows = [tensor(one) for one in answer]
@@ -188,6 +188,11 @@ def tensor(answer: Any) -> Tensor | None:
         return None
     return torch.stack([row.double() if len({one.dtype for one in rows if one is not None}) > 1 else row
                         for row in rows if row is not None])  # fmt: skip
+
+
+def _given(number: bool | int | float | Tensor) -> Tensor:
+    """A number or a tensor as a tensor that holds what was given: Python's floats are float64."""
+    return torch.as_tensor(number, dtype=torch.float64 if isinstance(number, float) else None)
 
 
 def _sorted(x: Tensor) -> Tensor:
@@ -228,7 +233,7 @@ def not_finite(answer: Any) -> str | None:
             (wrong for one in (answer.values() if isinstance(answer, dict) else answer) if (wrong := not_finite(one))),
             None,
         )
-    if isinstance(answer, float | Tensor) and not bool(torch.as_tensor(answer).isfinite().all()):
+    if isinstance(answer, float | Tensor) and not bool(_given(answer).isfinite().all()):
         return "the answer holds NaN or infinity"
     return None
 
