@@ -282,16 +282,18 @@ def test_a_mark_is_saved_with_its_items_and_comes_into_the_report(server, desk):
     assert (
         f"{LOGIT.items[2].points:g}: {LOGIT.items[2].says}" in text.replace("&#39;", "'") and "=names no number" in text
     )
-    assert "Written answers worth 10 points are still to be read." in text
+    assert f"Written answers worth {WHICH.points + OWN.points:g} points are still to be read." in text
     assert ask(server, "mark", {**form, "points": "", "item": []}, Accept="text/plain")[2] == b"to be read"
 
 
 def test_what_a_spreadsheet_wrote_meanwhile_stays(server, desk):
-    table = marks.written_table(desk.run, desk.found, {("student01", WHICH.name): marks.Mark(7.0, "typed")})
+    table = marks.written_table(desk.run, desk.found, {("student01", WHICH.name): marks.Mark(4.0, "typed")})
     (desk.run.out / "written.csv").write_text(table)
     id = desk.id(desk.found.submissions[0].slug)
-    ask(server, "mark", {"id": id, "question": LOGIT.name, "points": "5"}, Accept="text/plain")
-    assert saved(desk)["student01", WHICH.name]["comment"] == "typed"
+    status, _, body = ask(server, "mark", {"id": id, "question": LOGIT.name, "points": "5"}, Accept="text/plain")
+    assert (status, body) == (200, b"saved: 5 of 5")
+    row = saved(desk)["student01", WHICH.name]
+    assert (row["points"], row["comment"]) == ("4", "typed")
     (desk.run.out / "written.csv").write_text("student,question,points,comment\nstudent01,a2.logit,99,\n")
     status, _, body = ask(server, "mark", {"id": id, "question": LOGIT.name, "points": "5"}, Accept="text/plain")
     assert status == 500 and b"line 2" in body
