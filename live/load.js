@@ -42,6 +42,15 @@ globalThis.live = globalThis.live || {};
 
   live.arrived = (network, part, text) => { arrivals[`${network}-${part}.js`] = text; };
 
+  // None, where a script broke off before the end or between two bytes.
+  function bytesOf(text) {
+    try {
+      return text === undefined ? [] : bytes(text);
+    } catch {
+      return [];
+    }
+  }
+
   // One script of weights, checked; asked for a second time, around the browser's store, if it is cut off or missing.
   async function part(network, i, { bytes: count, crc }, again = "") {
     const name = `${network}-${i}.js`;
@@ -49,7 +58,7 @@ globalThis.live = globalThis.live || {};
       await script(name + again);
       const text = arrivals[name];
       delete arrivals[name];
-      const found = text === undefined ? [] : bytes(text);
+      const found = bytesOf(text);
       if (found.length !== count || checksum(found) !== crc) throw new Error(`${name} is incomplete`);
       return found;
     } catch (error) {

@@ -139,7 +139,9 @@ globalThis.live = globalThis.live || {};
       const [down, right] = [0, 0].map(() => Math.round((2 * next() - 1) * reach));
       const maps = network.forward(rolled(x, down, right), settings.layer);
       const { value, slope } = losses[settings.loss](maps[settings.layer], { ...settings, target });
-      const found = network.backward(maps, slope, { layer: settings.layer, rule });
+      // A guided ReLU asks for the sign of a slope: that of what is raised, where the energy is its negative.
+      const sign = rule !== "gradient" && ["raise", "away"].includes(settings.loss) ? -1 : 1;
+      const found = network.backward(maps, slope.map(v => sign * v), { layer: settings.layer, rule }).map(v => sign * v);
       network.forget(maps);
       const gradient = rolled({ ...x, values: found }, -down, -right).values;
       const penalty = (regularisers[regulariser] || regularisers.none)(x);

@@ -173,7 +173,8 @@ globalThis.live = globalThis.live || {};
   // whole numbers, as Pillow does it.
   function squareOf(source, { left, top, side: length }, side) {
     const { width, height } = source, { data } = source.getContext("2d").getImageData(0, 0, width, height);
-    const across = lanczos(width, Math.floor(left), length, side), down = lanczos(height, Math.floor(top), length, side);
+    const [column, row] = [left, top].map(v => Math.floor(v + 1e-6)); // many small steps add up to nearly a whole one
+    const across = lanczos(width, column, length, side), down = lanczos(height, row, length, side);
     const from = down[0].first, tall = down.at(-1).first + down.at(-1).weights.length - from;
     const rows = new Uint8ClampedArray(3 * side * tall), out = new Uint8ClampedArray(3 * side * side);
     for (let y = 0, to = 0; y < tall; y++) {

@@ -141,6 +141,7 @@ globalThis.live = globalThis.live || {};
         live.paint(canvas, term.height, term.width, k => colour(values[k]));
       });
       details.append(summary);
+      details.setAttribute("aria-label", `${nameOf(from, term.channel)}, ${withSign(term.sum)}`);
       details.open = opened.has(rank);
       if (details.open) details.append(numbers(term, from, scales));
       details.addEventListener("toggle", () => {

@@ -376,12 +376,17 @@ def test_an_uploaded_photograph_is_read_as_the_book_reads_it(empty_page, lite0, 
     true = data.read(io.BytesIO(content))
     found = as_the_page_reads(empty_page, content, f"mine.{format}")
     assert (found - true).abs().max() < (1.1 if format == "png" else 8) / 255  # two decoders of JPEG differ, by 6 here
-    assert (found - true).abs().mean() < (0.001 if format == "png" else 0.2) / 255
+    assert (found - true).abs().mean() < (0.001 if format == "png" else 0.5) / 255
     seen = InBrowser(empty_page, "lite0").array("network.logits(x)", found)
     with torch.no_grad():
         logits = lite0(true)[0]
-    assert (seen - logits).abs().max() < (0.01 if format == "png" else 0.1)
-    assert seen.topk(5).indices.tolist() == logits.topk(5).indices.tolist()
+    tolerance = 0.01 if format == "png" else 0.1
+    assert (seen - logits).abs().max() < tolerance
+    assert seen.argmax() == logits.argmax()
+    values, classes = logits.topk(6)
+    for i in range(5):  # a class is in its place, unless a neighbour's logit is as good as its own
+        if format == "png" or (values[max(i - 1, 0) : i + 2].diff().abs() > 2 * tolerance).all():
+            assert seen.topk(5).indices[i] == classes[i]
 
 
 def test_the_stored_photographs_are_the_books_to_the_bit(written):
@@ -727,12 +732,18 @@ def upload(driven, pixels, name="mine.png", **options):
     send(driven, name, buffer.getvalue())
 
 
+def as_png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer
+
+
 def send(driven, name, data):
     driven.part("upload").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
 
 
 @pytest.mark.parametrize("form", ["as it is", "twice as large", "with margins"])
-def test_an_uploaded_picture_is_cut_and_shrunk_to_96_pixels(driven, shown, form):
+def test_an_uploaded_picture_is_cut_and_shrunk_to_96_pixels(driven, coursenet, shown, form):
     images, _, logits = shown
     driven.choose(0)
     driven.says("says disc")
@@ -742,16 +753,23 @@ def test_an_uploaded_picture_is_cut_and_shrunk_to_96_pixels(driven, shown, form)
         pixels = pixels.repeat(2, 0).repeat(2, 1)
     if form == "with margins":
         pixels = np.pad(pixels, ((0, 0), (30, 30), (0, 0)))
+    if form == "twice as large":  # Lanczos's window does not give back the scene itself
+        with torch.no_grad():
+            true = coursenet(data.read(as_png(pixels), 96))[0]
+    else:
+        true = logits[3]
     upload(driven, pixels)
     driven.until(lambda: driven.logits() != before)
-    assert np.allclose(driven.logits(), logits[3], atol=0.0501)
+    assert np.allclose(driven.logits(), true, atol=0.0501)
     driven.says("has no word for anything else")
 
 
 def test_a_square_is_chosen_by_hand(driven, shown):
     images, _, logits = shown
     pixels = np.concatenate([(images[i] * 255).byte().permute(1, 2, 0).numpy() for i in (3, 6)], axis=1)
+    before = driven.logits()
     upload(driven, pixels)
+    driven.until(lambda: driven.logits() != before)  # the keys move this picture's square
     driven.part("frame").focus()
     for i, key in ((3, "ArrowLeft"), (6, "ArrowRight")):
         for _ in range(20):
@@ -1143,7 +1161,7 @@ def test_axe_finds_no_barrier_where_a_term_is_open(driven):
     driven.part("terms").locator("table").first.wait_for()
     driven.page.evaluate(AXE.read_text())
     found = driven.page.evaluate(
-        """async () => (await axe.run("#live", { resultTypes: ["violations"] })).violations
+        """async () => (await axe.run("#live", { preload: false, resultTypes: ["violations"] })).violations
             .filter(({ impact }) => ["serious", "critical"].includes(impact))
             .flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.html}`))"""
     )
