@@ -44,7 +44,7 @@ SECOND = {
     "a4.dream_step": "the course's taps",
     "a4.next_octave": "both together in one batch",
     "a4.resemblance": "a matrix product for each",
-    "a5.window_distances": "loops",
+    "a5.window_distances": "known positions alone",
     "a5.gram_matrix": "bmm",
     "a5.texture_energy": "einsum",
     "a5.gram_slope": "einsum",

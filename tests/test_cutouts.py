@@ -455,7 +455,7 @@ def test_cells_and_examples_are_skipped_and_counted_without_the_package(tmp_path
         capture_output=True,
         text=True,
     )
-    examples = 3
+    examples = 4
     assert f"{1 + examples} skipped that need `cutouts`: the photographed cut-outs" in run.stdout, run.stdout
     assert f"1 passed, {1 + examples} skipped" in run.stdout, run.stdout
 
