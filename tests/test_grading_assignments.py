@@ -134,11 +134,16 @@ def test_a_known_mistake_is_called_by_its_name(asked, results):
 
 
 def test_check_says_what_the_grader_says(asked, results, capsys):
-    """Of each part of each answer there is: the solution, the stub, and every known mistake."""
+    """Of each part of each answer there is: the solution, the stub, and every known mistake.
+
+    A whole algorithm is asked only where the answers that it calls are right: with wrong ones it may be right by luck, on
+    some inputs (Adam's steps hardly see the scale of a distance), and the two draw different ones.
+    """
     for student, found in results.items():
         cells = ["".join(cell["source"]) for cell in code_cells(BOOKS[asked.key][student])]
         shell = types.SimpleNamespace(history_manager=types.SimpleNamespace(input_hist_raw=cells))
-        for one in asked.questions:
+        by_luck = student.startswith("mistake")
+        for one in (one for one in asked.questions if not (one.needs and by_luck)):
             function = types.FunctionType((lambda **k: None).__code__, {"get_ipython": lambda shell=shell: shell})
             capsys.readouterr()
             grading.check(one.name, function)

@@ -289,6 +289,6 @@ def question(name: str) -> Question:
 
     Example:
         >>> question("a2.saliency").points
-        20
+        10
     """
     return assignment(name.split(".")[0]).question(name)
