@@ -136,8 +136,8 @@ def test_a_known_mistake_is_called_by_its_name(asked, results):
 def test_check_says_what_the_grader_says(asked, results, capsys):
     """Of each part of each answer there is: the solution, the stub, and every known mistake.
 
-    A whole algorithm is asked only where the answers that it calls are right: with wrong ones it may be right by luck, on
-    some inputs (Adam's steps hardly see the scale of a distance), and the two draw different ones.
+    A whole algorithm is asked only where the answers that it calls are right: with wrong ones it may be right by luck,
+    on some inputs (Adam's steps hardly see the scale of a distance), and the two draw different ones.
     """
     for student, found in results.items():
         cells = ["".join(cell["source"]) for cell in code_cells(BOOKS[asked.key][student])]
