@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from numbers import Real
 from weakref import WeakKeyDictionary
@@ -35,6 +36,7 @@ __all__ = [
     "ready",
     "scores",
     "tensor",
+    "trusted",
     "unwrapped",
     "whole",
 ]
@@ -86,7 +88,8 @@ def evaluation(net: nn.Module | Iterable[nn.Module]) -> Iterator[None]:
     """
     modules = net.modules() if isinstance(net, nn.Module) else net
     with _lock:
-        held = [module for module in modules if module.training or (_held and module in _held)]
+        some = len(_held) > 0  # asked once: this runs in each step of each loop
+        held = [module for module in modules if module.training or (some and module in _held)]
         for module in held:
             _held[module] = _held.get(module, 0) + 1
             module.training = False
@@ -181,8 +184,9 @@ def dtype_of(net: nn.Module) -> torch.dtype:
 
 
 def _first(net: nn.Module) -> Tensor | None:
-    """The first floating-point tensor of a network."""
-    tensors = (tensor for group in (net.parameters(), net.buffers()) for tensor in group)
+    """The first floating-point tensor of a network, weight or buffer, module by module."""
+    groups = (group for module in net.modules() for group in (module._parameters, module._buffers))
+    tensors = (tensor for group in groups for tensor in group.values() if tensor is not None)
     return next((tensor for tensor in tensors if tensor.is_floating_point()), None)
 
 
@@ -400,6 +404,10 @@ def check_batch(net: nn.Module, x: Tensor) -> None:
         require(x.dim() > 0 and x.numel() > 0, f"no images in a batch of shape {tuple(x.shape)}")
         require(bool(x.detach().isfinite().all()), "images hold values that are not finite")
     check_alike(net, x)
+
+
+# Inside a loop, whether a batch of this kind has passed the checks of `models.Network`, and so needs them no more.
+trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
 def check_alike(net: nn.Module, x: Tensor) -> None:

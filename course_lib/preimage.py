@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, TypedDict, Unpack
@@ -234,9 +234,13 @@ def _differentiable(features: Features) -> Iterator[None]:
     same = cudnn.flags(
         enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
     )  # enabled and allow_tf32 have other defaults than what the user chose
-    evaluated = evaluation(features) if isinstance(features, nn.Module) else nullcontext()
-    with same, evaluated, torch.inference_mode(False), torch.enable_grad():
+    ready = features.listening() if isinstance(features, Taps) else _evaluation(features)
+    with same, ready, torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+def _evaluation(features: Features) -> AbstractContextManager[None]:
+    return evaluation(features) if isinstance(features, nn.Module) else nullcontext()
 
 
 def minimize_in_stages(

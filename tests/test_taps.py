@@ -859,3 +859,62 @@ def test_what_sees_more_than_its_box_is_named():
     seen = r"it sees more than ReceptiveField\(size=3, stride=1, start=-1\)"
     with pytest.raises(ValueError, match=f"layer 'end' mixes positions in a way that is not followed: {seen}"):
         receptive_field(net, "end", SIDE)
+
+
+class TestListening:
+    """A loop keeps its hooks from pass to pass; nothing else may notice."""
+
+    def net(self):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(), nn.Sequential(nn.ReLU(), nn.Conv2d(4, 2, 3)))
+
+    def test_gives_what_single_passes_give_at_any_size(self):
+        taps = Taps(self.net(), "0", "2.0")
+        for size in (8, 8, 11):
+            x = torch.rand(2, 3, size, size)
+            alone = taps(x)
+            with taps.listening():
+                together = taps(x), taps(x)
+            for again in together:
+                assert all(torch.equal(alone[layer], again[layer]) for layer in ("0", "2.0"))
+
+    def test_hooks_and_mode_are_as_before_also_after_an_error(self):
+        net = self.net().train()
+        with pytest.raises(ZeroDivisionError), (taps := Taps(net, "2.0")).listening(), taps.listening():
+            taps(torch.rand(1, 3, 8, 8))
+            assert not net.training
+            raise ZeroDivisionError
+        assert all(module.training and not module._forward_hooks for module in net.modules())
+
+    def test_hears_only_its_own_passes(self):
+        net, x = self.net(), torch.rand(1, 3, 8, 8)
+        taps, other = Taps(net, "0"), Taps(net, "2")
+        with taps.listening():
+            first = taps(x)["0"]
+            whole = net.eval()(x)  # not stopped behind the layer
+            assert torch.equal(whole, other(x)["2"])
+            assert torch.equal(taps(x)["0"], first)
+
+    def test_another_thread_taps_for_itself(self):
+        net, found = self.net(), []
+        taps, x = Taps(net, "0"), torch.rand(4, 1, 3, 8, 8)
+        alone = [taps(image)["0"] for image in x]
+        with taps.listening():
+            thread = threading.Thread(target=lambda: found.extend(taps(image)["0"] for image in x))
+            thread.start()
+            mine = [taps(image)["0"] for image in x]
+            thread.join()
+        for a, b, c in zip(alone, mine, found, strict=True):
+            assert torch.equal(a, b) and torch.equal(a, c)
+
+    def test_each_kind_of_batch_is_checked_once(self):
+        net = models.load("coursenet")
+        taps = Taps(net, "conv1")
+        with taps.listening():
+            taps(torch.rand(1, 3, 32, 32))
+            with pytest.raises(TypeError, match="float64"):
+                taps(torch.rand(1, 3, 32, 32).double())
+            with pytest.raises(ValueError, match="lie in"):
+                taps(255 * torch.rand(2, 3, 32, 32))
+        with pytest.raises(ValueError, match="lie in"), taps.listening():
+            taps(255 * torch.rand(1, 3, 32, 32))

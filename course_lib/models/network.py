@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.errors import require, unknown
-from course_lib.inputs import check_alike, check_images, tensor
+from course_lib.inputs import check_alike, check_images, tensor, trusted
 from course_lib.taps import without_hooks
 
 OWN_NAMES = ("classes", "image_size", "index", "layers", "mean", "name", "std", "wrapped")
@@ -75,8 +75,9 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # The range is the business of whoever takes a user's image: methods that add noise leave [0, 1].
         # Here only another scale (0 to 255) is refused.
-        check_images(x, -10, 10)
-        check_alike(self, x)
+        if not trusted.get():
+            check_images(x, -10, 10)
+            check_alike(self, x)
         x = x.to(memory_format=torch.channels_last)
         try:
             return tensor(self.wrapped.forward((x - self.mean) / self.std), self.name)

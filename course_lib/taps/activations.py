@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from course_lib.errors import unknown
-from course_lib.inputs import evaluation, tensor, unwrapped
+from course_lib.inputs import evaluation, tensor, trusted, unwrapped
 from course_lib.taps.follow import Follow
 
 
@@ -69,27 +70,55 @@ class Taps(Named):
         self._tapped = tuple(dict.fromkeys(layers))
         self._modules_inside = tuple(net.modules())
         self._plans: dict[torch.Size, _Plan] = {}  # by the size of the images, which may change what runs
+        self._standing: dict[int, _Hooks] = {}  # by thread, inside `listening`
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         if not isinstance(x, Tensor):
             raise TypeError(f"images are a torch tensor (n, 3, h, w), got {type(x).__name__}")
-        with evaluation(self._modules_inside):
-            plan = self._plan(x)
-            left = dict(plan.calls)
-            found: dict[str, Tensor] = {}
+        standing = self._standing.get(threading.get_ident())
+        if standing is None:
+            with evaluation(self._modules_inside):
+                return self._forward(x, None)
+        return self._forward(x, standing)
 
-            def record(layer: str, output: object) -> None:
-                left[layer] -= 1
-                if left[layer] == 0:
-                    last = len(found) + 1 == len(self._tapped) and "" not in self._tapped
-                    a = tensor(output, f"layer {layer!r}")
-                    found[layer] = a.clone() if layer in plan.overwritten and not last else a
-                    if last:
-                        raise Enough
+    def _forward(self, x: Tensor, standing: "_Hooks | None") -> dict[str, Tensor]:
+        plan = self._plan(x)
+        left = dict(plan.calls)
+        found: dict[str, Tensor] = {}
 
-            with suppress(Enough):
-                self._run(x, record)
+        def record(layer: str, output: object) -> None:
+            left[layer] -= 1
+            if left[layer] == 0:
+                last = len(found) + 1 == len(self._tapped) and "" not in self._tapped
+                a = tensor(output, f"layer {layer!r}")
+                found[layer] = a.clone() if layer in plan.overwritten and not last else a
+                if last:
+                    raise Enough
+
+        if standing is None:
+            self._run(x, record)
+        else:
+            standing.run(x, record)
         return {layer: channels_first(found[layer], plan.positions[layer]) for layer in self.layers}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, hooks and evaluation mode stay from pass to pass, and `models.Network` checks the first alone.
+
+        For loops that run a small network a thousand times, in which looking for the layers would take as long as one.
+        It holds for the thread that made it.
+        """
+        mine = threading.get_ident()
+        if mine in self._standing:
+            yield
+            return
+        with evaluation(self._modules_inside):
+            hooks = self._standing[mine] = _Hooks(self.net, self._tapped)
+            try:
+                yield
+            finally:
+                del self._standing[mine]
+                hooks.remove()
 
     def with_layers(self, *layers: str) -> "Taps":
         """The taps of these layers too.
@@ -145,11 +174,50 @@ class Taps(Named):
                 plan.overwritten.add(layer)
         return plan
 
-    def _run(self, x: Tensor, function: Callable[[str, object], None]) -> None:
-        with ExitStack() as stack:
-            for layer in self._tapped:
-                stack.enter_context(hooked(self.net, layer, partial(function, layer)))
-            self.net(x)
+    def _run(self, x: Tensor, function: "_Function") -> None:
+        hooks = _Hooks(self.net, self._tapped)
+        try:
+            hooks.run(x, function)
+        finally:
+            hooks.remove()
+
+
+_Function = Callable[[str, object], None]
+
+
+class _Hooks:
+    """Hooks on layers of a network, for passes of one thread.
+
+    No context managers here: in a small network, Enough on its way through them takes as long as a layer.
+    """
+
+    def __init__(self, net: nn.Module, layers: Sequence[str]):
+        self._net = net
+        self._function: _Function | None = None  # outside a pass of these hooks, nobody hears of the layers
+        self._checked: set[tuple[torch.Size, torch.dtype, torch.device]] = set()  # kinds of batches that have passed
+        self._handles = [_hook(net, layer, partial(self._hear, layer)) for layer in layers]
+
+    def run(self, x: Tensor, function: _Function) -> None:
+        """One forward pass, as far as function raises Enough, which hears of each layer that has run."""
+        kind = x.shape, x.dtype, x.device
+        before, token = self._function, trusted.set(kind in self._checked)
+        self._function = function
+        try:
+            self._net(x)
+        except Enough:
+            pass
+        finally:
+            trusted.reset(token)
+            self._function = before
+        self._checked.add(kind)
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hear(self, layer: str, output: object) -> None:
+        if self._function is not None:
+            self._function(layer, output)
 
 
 class _Plan:
@@ -201,16 +269,21 @@ def hooked(net: nn.Module, layer: str, function: Callable[[Any], Tensor | None])
     Raises:
         AttributeError: The network has no such layer.
     """
+    handle = _hook(net, layer, function)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _hook(net: nn.Module, layer: str, function: Callable[[Any], Tensor | None]) -> RemovableHandle:
+    """Until the handle is removed, function(output) runs each time that the layer has run in this thread."""
     mine = threading.get_ident()
 
     def hook(module: nn.Module, inputs: Sequence[Any], output: Any) -> Tensor | None:
         return function(output) if threading.get_ident() == mine and not _unheard.get() else None
 
-    handle = net.get_submodule(layer).register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return net.get_submodule(layer).register_forward_hook(hook)
 
 
 _unheard: ContextVar[bool] = ContextVar("unheard", default=False)
