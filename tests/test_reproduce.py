@@ -7,7 +7,7 @@ from PIL import Image
 
 from course_lib import cutouts, data, measure, models, recipes, world
 from course_lib.preimage import Interrupted, Preimage
-from course_lib.reproduce import ascent, gallery, inversion, pointing, runs
+from course_lib.reproduce import ascent, gallery, green, inversion, pointing, runs
 from course_lib.reproduce.__main__ import main
 
 
@@ -355,3 +355,52 @@ def test_a_dream_is_as_large_as_its_photograph(tmp_path, monkeypatch):
         assert image.size == (600, 400)
         mean = torch.tensor(image.resize((1, 1)).getpixel((0, 0))) / 255
     assert (mean - (1 - data.photograph("coffee", None).mean((0, 2, 3)))).abs().max() < 0.1
+
+
+class TestGreen:
+    """Photographs without green, inverted: what is counted, and that a run goes on."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        colours = {"lawn": (20, 200, 30), "brick": (200, 40, 30), "stone": (90, 90, 90), "sea": (20, 60, 200)}
+        (tmp_path / "photographs").mkdir()
+        for name, colour in colours.items():
+            Image.new("RGB", (40, 40), colour).save(tmp_path / "photographs" / f"{name}.png")
+        return tmp_path / "photographs"
+
+    def test_greenness_is_the_green_above_the_mean_of_red_and_blue(self):
+        x = torch.tensor([[0.5, 0.5, 0.5], [0.2, 0.9, 0.4], [1.0, 0.0, 1.0]])[..., None, None].expand(3, 3, 8, 8)
+        assert green.greenness(x).tolist() == pytest.approx([0.0, 0.6, -1.0])
+
+    def test_the_greenest_photograph_is_left_out(self, folder):
+        x = green.least_green(folder, 3, 16)
+        assert x.shape == (3, 3, 16, 16)
+        assert not any(torch.allclose(one[1], torch.tensor(200 / 255), atol=0.02) for one in x)
+
+    def test_the_table_counts_what_the_inversions_add_and_a_second_run_makes_none(
+        self, folder, tmp_path, monkeypatch, capsys
+    ):
+        calls = []
+
+        def invert(features, x, **options):
+            calls.append(features.layers)
+            return Preimage(x + torch.tensor([0.0, 0.1, 0.0])[:, None, None], {})
+
+        monkeypatch.setattr(recipes, "invert", invert)
+        arguments = ["green-bias", "--folder", str(folder), "--count", "3", "--size", "32"]
+        arguments += ["--networks", "efficientnet_lite0", "--out", str(tmp_path / "out")]
+        main(arguments)
+        main(arguments)
+        assert calls == [("block3",), ("block11",)] * 2
+        table = rows(tmp_path / "out" / "table.csv")
+        assert [(row["weights"], row["layer"], row["n"]) for row in table] == [
+            *(("pretrained", layer, "3") for layer in ("block3", "block11")),
+            *(("random", layer, "3") for layer in ("block3", "block11")),
+        ]
+        for row in table:
+            assert float(row["change"]) == pytest.approx(10, rel=1e-3)
+
+    def test_one_photograph_has_no_spread(self, folder, tmp_path, capsys):
+        with pytest.raises(SystemExit):
+            main(["green-bias", "--folder", str(folder), "--count", "1", "--out", str(tmp_path / "out")])
+        assert "count must be at least 2" in capsys.readouterr().err
