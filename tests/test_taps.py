@@ -375,6 +375,7 @@ def test_what_only_the_weights_pass_through_needs_no_rule(generator):
         (nn.ReLU6(inplace=True), 0, 6),
         (F.relu6, 0, 6),
         (nn.Hardtanh(), -1, 1),
+        (F.hardtanh, -1, 1),
         (nn.Hardtanh(0.5, 2.0, inplace=True), 0.5, 2),
         (lambda x: F.hardtanh(x, 0.0, 3.0), 0, 3),
     ],
