@@ -10,7 +10,7 @@ from course_lib.errors import require
 from course_lib.inputs import Label, check_range, count, number, ready
 from course_lib.progress import bar
 
-Place = tuple[int, int]  # row and column of the upper left corner
+Position = tuple[int, int]  # row and column of the upper left corner
 
 
 def patch(
@@ -19,7 +19,7 @@ def patch(
     target: Label,
     side: int,
     *,
-    at: Place | None = None,
+    at: Position | None = None,
     steps: int = 100,
     rate: float = 0.05,
     batch: int = 8,
@@ -27,29 +27,29 @@ def patch(
 ) -> Tensor:
     """One square of colours that turns all images into a class: ``min over p in [0, 1] of mean J(x with p, target)``.
 
-    The mean is over the images and, unless `at` is given, over all places. Nothing holds the colours near the image's
-    own: the patch is small and may be seen.
+    The mean is over the images and, unless `at` is given, over all positions. Nothing holds the colours near the
+    image's own: the patch is small and may be seen.
 
     Args:
         net: As in `pgd`.
         x: Images to learn from, (n, 3, h, w), as in `pgd`.
         target: The class to reach, one for all images or one for each, as `label` in `pgd`.
         side: Of the square, in pixels, from 1 to the smaller side of the images.
-        at: Row and column of its upper left corner; by default another random place in each step, the same for the
+        at: Row and column of its upper left corner; by default another random position in each step, the same for the
             images of that step.
         steps: Of Adam, at least 1.
         rate: Of Adam, above 0; it falls to zero along a half cosine.
         batch: How many images a step takes, at random, at least 1.
-        seed: Of the batches and places.
+        seed: Of the batches and positions.
 
     Returns:
         (1, 3, side, side) in [0, 1]; `paste` puts it into images.
 
     Raises:
         TypeError: As `pgd`.
-        ValueError: As `pgd`, images that are not (n, 3, h, w), and a side or a place that is not inside.
+        ValueError: As `pgd`, images that are not (n, 3, h, w), and a side or a position that is not inside.
 
-    Source: Brown 2017, equation 1. Deviation: places are drawn, turns and sizes are not.
+    Source: Brown 2017, equation 1. Deviation: positions are drawn, turns and sizes are not.
 
     Example:
         >>> from course_lib import models, world
@@ -70,8 +70,8 @@ def patch(
         fall = torch.optim.lr_scheduler.CosineAnnealingLR(engine, steps)
         for _ in bar(range(steps), desc="patch", unit="step"):
             rows = torch.randint(len(x), (batch,), generator=generator)
-            place = at if at is not None else random_place(x, side, generator)
-            logits = inputs.logits(net, paste(x[rows], square, place))
+            position = at if at is not None else random_place(x, side, generator)
+            logits = inputs.logits(net, paste(x[rows], square, position))
             loss = F.cross_entropy(logits, targets[rows])
             (square.grad,) = torch.autograd.grad(loss, square)
             engine.step()
@@ -80,7 +80,7 @@ def patch(
         return square.detach()
 
 
-def paste(x: Tensor, square: Tensor, at: Place) -> Tensor:
+def paste(x: Tensor, square: Tensor, at: Position) -> Tensor:
     """Images with a square put over a part of them.
 
     Args:
@@ -105,8 +105,8 @@ def paste(x: Tensor, square: Tensor, at: Place) -> Tensor:
     return pasted
 
 
-def random_place(x: Tensor, side: int, generator: torch.Generator) -> Place:
-    """Where a square can lie inside the images, each place as likely as the others.
+def random_place(x: Tensor, side: int, generator: torch.Generator) -> Position:
+    """Where a square can lie inside the images, each position as likely as the others.
 
     Args:
         x: (n, c, h, w).
@@ -120,7 +120,7 @@ def random_place(x: Tensor, side: int, generator: torch.Generator) -> Place:
     return row, column
 
 
-def _inside(x: Tensor, side: int, at: Place | None) -> int:
+def _inside(x: Tensor, side: int, at: Position | None) -> int:
     """The side, checked."""
     require(x.dim() == 4, f"a patch lies on images (n, 3, h, w), got {tuple(x.shape)}")
     side, least = count(side, "side"), min(x.shape[2:])
