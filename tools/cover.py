@@ -50,7 +50,7 @@ CARDS = [
     Card("06_gradient_ascent", tiles=(0, 1), file="ascent.webp"),
     Card("07_adversarial", tiles=(0, 1)),
     Card("08_deepdream", figure=1, tiles=(2,), columns=1),
-    Card("09_inversion", figure=5, tiles=(0, 1, 2, 3, 4, 5), columns=3),
+    Card("09_inversion", figure=6, tiles=(0, 1, 2, 3, 4, 5), columns=3),
     Card("10_texture", figure=1, tiles=(2, 3)),
     Card("11_style", tiles=(0, 1)),
     Card("12_random_weights", tiles=(0, 1, 2, 3, 4, 5), columns=3),
