@@ -354,6 +354,18 @@ def test_smooth_grad_is_the_mean_over_noise_as_captum_has_it(coursenet, scenes):
     assert 0.9 < float(got.mean() / wanted.mean()) < 1.1
 
 
+def test_smooth_grad_draws_noise_as_a_share_of_the_range_of_each_image():
+    class Square(nn.Module):  # its gradient is the image that it sees
+        def forward(self, x):
+            return (x.square() / 2).sum((1, 2, 3))[:, None]
+
+    x = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.25]).view(2, 1, 1, 1)
+    n = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(5))
+    seen = torch.stack([one + 0.2 * (one.max() - one.min()) * n for one in x])
+    got = attribution.smooth_grad(Square(), x, 0, samples=1, noise=0.2, seed=5)
+    assert torch.allclose(got, seen.abs().amax(1, keepdim=True), atol=1e-6)
+
+
 def test_smooth_grad_is_seeded_and_explains_a_batch_as_its_pictures(coursenet, scenes):
     x, labels = scenes.images[:2], scenes.labels[:2]
     together = attribution.smooth_grad(coursenet, x, labels, samples=2, seed=3)
@@ -441,3 +453,14 @@ def test_no_hook_survives_not_even_an_error(coursenet, scenes):
         with pytest.raises(ValueError):
             call(coursenet, scenes.images[:1], 99)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in coursenet.modules())
+
+
+def test_grad_cam_refuses_a_network_without_positions_and_takes_one_that_ends_in_a_single_token():
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+    with pytest.raises(ValueError, match="no layer with positions"):
+        attribution.grad_cam(dense, torch.rand(1, 3, 8, 8), 0)
+    body = [nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    single = nn.Sequential(*body, nn.Unflatten(1, (1, 5)), nn.Flatten(), nn.Linear(5, 4))
+    plain = nn.Sequential(*body, single[-1])
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(attribution.grad_cam(single, x, 1), attribution.grad_cam(plain, x, 1))
