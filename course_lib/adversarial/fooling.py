@@ -12,7 +12,6 @@ from course_lib.energy import cross_entropy
 from course_lib.errors import require, unknown
 from course_lib.images import Pixels
 from course_lib.inputs import Label, check_range, count, labels, number, ready, unwrapped
-from course_lib.models import Network
 from course_lib.preimage import minimize
 
 METHODS = {
@@ -66,6 +65,8 @@ def fooling_image(
         >>> bool(net(image).softmax(1)[0, net.index("ring")] > 0.99)
         True
     """
+    from course_lib.models import Network  # and with it torchvision, which no other attack needs
+
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     steps = count(METHODS[method] if steps is None else steps, "steps")

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from course_lib.attribution import incremental
 from course_lib.attribution.segmentation import as_bytes
@@ -137,6 +136,9 @@ def _filler(x: Tensor, fill: str | float | Tensor, patch: int) -> Filler:
     if fill == "inpaint":
         return lambda i, box: _inpainted(x[i], box)
     if fill == "blur":
+        # torchvision takes as long to load as torch itself: where it is used, and no sooner
+        from torchvision.transforms.functional import gaussian_blur
+
         cover = gaussian_blur(x, 4 * (patch // 2) + 1, patch / 2)
     elif fill == "noise":
         cover = torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x).expand_as(x)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from course_lib.errors import require
 from course_lib.inputs import count, number
@@ -50,6 +49,9 @@ def blur(sigma: float, every: int = 4) -> Prior:
             f"blur({sigma:g}) reaches {reach} pixels, so it needs images of at least {reach + 1} x {reach + 1}, "
             f"got {height} x {width}",
         )
+        # torchvision takes as long to load as torch itself: where it is used, and no sooner
+        from torchvision.transforms.functional import gaussian_blur
+
         blurred: Tensor = gaussian_blur(pixels, [2 * reach + 1] * 2, [sigma] * 2)
         return blurred
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from course_lib.errors import require
 from course_lib.inputs import Label, binary, check_maps, logits, ready, scores
@@ -151,6 +150,9 @@ def insertion(
 
     Source: Petsiuk 2018. Deviation: `steps` equal portions of pixels.
     """
+    # torchvision takes as long to load as torch itself: where it is used, and no sooner
+    from torchvision.transforms.functional import gaussian_blur
+
     with ready(_module(net), x, label) as (module, x, chosen), torch.no_grad():
         side = min(x.shape[2:])
         before = gaussian_blur(x, 2 * (side // 5) + 1, side / 10) if hidden is None else _filled(hidden, x)

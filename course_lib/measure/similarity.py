@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from course_lib.errors import require
 from course_lib.measure.values import Values, real
@@ -170,6 +169,9 @@ def content_lost(x: Tensor, content: Tensor) -> float:
     x, content = _two(x, content, same=True)
     require(x.dim() == 4 and len(x) == 1, f"content is compared image by image, (1, 3, h, w), got {tuple(x.shape)}")
     side = min(x.shape[2:])
+    # torchvision takes as long to load as torch itself: where it is used, and no sooner
+    from torchvision.transforms.functional import gaussian_blur
+
     soft = [gaussian_blur(y.mean(1, keepdim=True), 2 * (side // 10) + 1, side / 32) for y in (x, content)]
     return 1 - float(correlation(*soft))
 
