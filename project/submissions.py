@@ -638,6 +638,129 @@ def ANSWER(**k):
     ),
     "before everybody else": ("import os\ndef ANSWER(**k):\n    os.nice(-10)", r"not permitted|Permission denied"),
     "no name": ("def ANSWER(**k):\n    raise type('', (Exception,), {})(chr(8238) + chr(0) * 9)", r"^:"),
+    # a second reader's: what the walls' first version let through, or let through for a while
+    "behind everybody else": ("import os\ndef ANSWER(**k):\n    return os.nice(19)", r"not permitted"),
+    "only when nobody works": (
+        "import os\ndef ANSWER(**k):\n    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))",
+        r"not permitted",
+    ),
+    "a key of the kernel's": (
+        """
+import ctypes, os, platform
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    number = {"x86_64": 249, "aarch64": 218}[platform.machine()]
+    if system.syscall(number, b"user", b"x", b"run a program outside", -2) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+""",
+        r"not permitted",
+    ),
+    "interrupt the first process": (
+        "import os, signal, time\ndef ANSWER(**k):\n    os.kill(1, signal.SIGINT)\n    time.sleep(0.2)",
+        r"nothing \(is there a return",
+    ),
+    "limits of the first process": (
+        "import resource\ndef ANSWER(**k):\n    resource.prlimit(1, resource.RLIMIT_NOFILE, (1, 1))",
+        r"nothing \(is there a return|it was killed",  # its own next questions get another sandbox
+    ),
+    "files of the first process": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.syscall(438, os.pidfd_open(1), 3, 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+""",
+        r"not permitted",
+    ),
+    "namespaces of the first process": (
+        "import os\ndef ANSWER(**k):\n    os.open('/proc/1/ns/net', os.O_RDONLY)",
+        r"Permission denied",
+    ),
+    "memory of other submissions": (
+        """
+def ANSWER(**k):
+    shared = [line for line in open("/proc/self/maps") if line.split()[1] in ("rw-s", "-w-s", "rwxs")]
+    if not shared:
+        raise RuntimeError("nothing is shared")
+    return shared
+""",
+        r"nothing is shared",
+    ),
+    "the room of the libraries": (
+        """
+import ctypes
+def ANSWER(**k):
+    system = ctypes.CDLL(None)
+    for line in list(open("/proc/self/maps")):
+        if "libcublas" in line or "libcudnn" in line or "libtorch_cuda" in line or "libcufft" in line:
+            start, end = (int(side, 16) for side in line.split()[0].split("-"))
+            system.munmap(ctypes.c_void_p(start), ctypes.c_size_t(end - start))
+    held = [bytearray(10**8) for _ in range(15)]
+    return len(held)
+""",
+        r"MemoryError|together used more|signal 11|shape",
+    ),
+    "a hundred thousand timers": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system, timer = ctypes.CDLL(None, use_errno=True), ctypes.c_long()
+    for _ in range(100_000):
+        if system.timer_create(1, None, ctypes.byref(timer)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+""",
+        r"temporarily unavailable",
+    ),
+    "letters for the next answer": (
+        """
+import ctypes, os
+def ANSWER(**k):
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.mq_open(b"/letters", os.O_CREAT | os.O_RDWR, 0o600, None) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+""",
+        r"Too many open files",
+    ),
+    "who is ended when memory is short": (
+        """
+def ANSWER(**k):
+    if open("/proc/self/oom_score_adj").read().strip() == "1000":
+        open("/proc/self/oom_score_adj", "w").write("-1000")
+""",
+        r"Read-only|Permission denied",
+    ),
+    "a runaway": (
+        """
+import os
+if os.fork() == 0:
+    while True:
+        try:
+            if os.fork():
+                os._exit(0)
+        except OSError:
+            pass
+def ANSWER(**k):
+    return 0.5
+""",
+        r"shape|differ|asked for",
+    ),
+    "pipes to the brim": (
+        """
+import fcntl, os
+def ANSWER(**k):
+    while True:
+        _, end = os.pipe()
+        os.set_blocking(end, False)
+        fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 2**20)
+        try:
+            while True:
+                os.write(end, bytes(2**16))
+        except BlockingIOError:
+            pass
+""",
+        r"Too many open files|not permitted",
+    ),
     # the page
     "script": (
         "def ANSWER(**k):\n    raise ValueError('<script>alert(1)</script><img src=x onerror=alert(1)>' + chr(8238))",

@@ -1,7 +1,9 @@
 """The walls that a submission has of its own: who is behind them, who is not, and what happens when they fall."""
 
 import os
+import platform
 import signal
+import threading
 import time
 
 import pytest
@@ -146,3 +148,125 @@ def test_waiting_for_a_busy_machine_counts_when_the_one_that_waited_is_gone(monk
 def test_a_step_that_the_kernel_refuses_is_named():
     with pytest.raises(OSError, match="mount"):
         apart._call(apart._system.mount, b"x", b"/nowhere", b"no-such-system", 0, None)
+
+
+def test_what_is_left_running_holds_nobody_up():
+    """The process that was left has the way out open, sleeps, and is gone with the question."""
+    with sandbox.Sandbox() as box:
+        began = time.monotonic()
+        assert ask(box, "if os.fork() == 0:\n    time.sleep(600)\ndef f():\n    return 1", seconds=60.0) == 1
+        assert time.monotonic() - began < 30  # the limit is three minutes
+        assert ask(box, "def f():\n    return [one for one in os.listdir('/proc') if one.isdigit()][2:]") == []
+
+
+def test_who_writes_on_after_the_answer_has_ended_is_cut_off():
+    text = "def f():\n    if os.fork():\n        return 1\n    while True:\n        os.write(5, bytes(1000))"
+    with sandbox.Sandbox() as box, pytest.raises(ValueError, match="not what|early|cut short|more answers|too long"):
+        ask(box, text, seconds=60.0)
+
+
+ROOM = """
+import mmap
+def held():
+    found = []
+    try:
+        while len(found) < 60:
+            found.append(mmap.mmap(-1, 10**8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    except OSError:
+        return len(found) / 10
+def f():
+    system, freed = ctypes.CDLL(None), 0
+    before = held()
+    for line in list(open("/proc/self/maps")):
+        start, end = (int(side, 16) for side in line.split()[0].split("-"))
+        if any(name in line for name in ("libcu", "libnv", "libtorch_cuda")):  # none, where torch has no GPU
+            system.munmap(ctypes.c_void_p(start), ctypes.c_size_t(end - start))
+            freed += end - start
+    return [before, held(), freed / 1e9]
+"""
+
+
+def test_who_lets_go_of_the_libraries_gets_little_more_memory():
+    with sandbox.Sandbox() as box:
+        before, after, freed = ask(box, ROOM)
+    assert before <= 1.0
+    assert after <= 1.5, f"{after} GB, after {freed:.1f} GB of libraries were let go"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the machine code is that of x86_64")
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("53 b81a000000 31db 31c9 31d2 31f6 cd80 5b c3", "32 bits: ptrace by int 0x80"),
+        ("b865000040 31ff 31f6 31d2 0f05 c3", "x32: ptrace with its bit"),
+    ],
+)
+def test_other_doors_to_the_same_calls_are_closed(code, kind):
+    """The same processor knows two other sets of numbers; the filter knows the set, and not the number alone."""
+    text = f"""
+import mmap
+def f():
+    room = mmap.mmap(-1, 4096, prot=7)
+    room.write(bytes.fromhex({code!r}))
+    return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(room)))()
+"""
+    with sandbox.Sandbox() as box:
+        assert ask(box, text) == -1, kind  # EPERM, where ptrace itself would say 0, ESRCH or ENOSYS
+
+
+LISTEN = """
+import fcntl, socket
+door = socket.socket(socket.AF_UNIX)
+door.bind("\\0door")
+door.listen()
+port = socket.socket()
+port.bind(("127.0.0.1", 4711))
+port.listen()
+file = open("/sandbox/plain.py")
+fcntl.flock(file, fcntl.LOCK_EX)
+def f():
+    time.sleep(8)
+"""
+KNOCK = """
+import socket
+def f():
+    said = []
+    for family, address in ((socket.AF_UNIX, "\\0door"), (socket.AF_INET, ("127.0.0.1", 4711))):
+        try:
+            socket.socket(family).connect(address)
+            said.append("in")
+        except OSError as error:
+            said.append(error.strerror)
+    return said
+"""
+
+
+def test_two_submissions_cannot_talk_and_a_lock_of_one_stops_nobody():
+    with sandbox.Sandbox() as one, sandbox.Sandbox() as two:
+        first = threading.Thread(target=ask, args=(one, LISTEN))
+        first.start()
+        time.sleep(2)
+        assert all("in" != said for said in ask(two, KNOCK))
+        with sandbox.Sandbox() as three:
+            assert ask(three, "def f():\n    return 3") == 3
+        assert first.is_alive()  # it was there all the while
+        first.join()
+
+
+def test_every_file_that_an_answer_has_open_is_its_own():
+    text = """
+def f():
+    files = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    return sorted(os.readlink(file) for file in files if os.path.islink(file))
+"""
+    with sandbox.Sandbox() as box:
+        *quiet, pipe = ask(box, text)
+    assert quiet == ["/dev/null"] * 3
+    assert pipe.startswith("pipe:")
+
+
+def test_the_kernel_ends_an_answer_before_the_grader():
+    with sandbox.Sandbox() as box:
+        assert ask(box, "def f():\n    return open('/proc/self/oom_score_adj').read()").strip() == apart.ENDED_FIRST
+    with open("/proc/self/oom_score_adj") as own:
+        assert int(own.read()) < int(apart.ENDED_FIRST)

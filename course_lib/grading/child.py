@@ -72,6 +72,7 @@ def _begin(user: int, way_in: int, way_out: int, life: int) -> NoReturn:
     """Fork behind walls, and serve there; stay outside as the guard."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a namespace's first does not handle never reaches it
         os.close(0)  # the door
         pid = apart.enter(user)
         if pid:
@@ -105,8 +106,12 @@ def _serve(out: int) -> None:
     os.close(quiet)
     system = ctypes.CDLL(None)
     system.prctl(apart.DUMPABLE, 0, 0, 0, 0)  # no process of an answer may look into this one, or its open files
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
+    pages = Path("/proc/self/statm").read_text().split()
+    for which, taken in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
+        most = (
+            int(taken) * os.sysconf("SC_PAGESIZE") + MEMORY
+        )  # of all addresses: else who lets go of a library has more
+        resource.setrlimit(which, (most, most))
     _write(out, plain.encode({"ready": True}))
     while (request := _frame(0)) is not None:
         _write(out, _in_a_process_of_its_own(plain.decode(request), out))
@@ -125,8 +130,11 @@ def _in_a_process_of_its_own(request: dict[str, Any], out: int) -> bytes:
     begun, allowed = time.monotonic(), PATIENCE * request["seconds"]
     deadline = begun + allowed
     received, ended = bytearray(), "well"
+    gone = os.pidfd_open(pid)
     while True:
-        ready = select.select([read], [], [], max(0.0, deadline - time.monotonic()))[0]
+        ready = select.select([read, gone], [], [], max(0.0, deadline - time.monotonic()))[0]
+        if ready == [gone]:
+            break  # what it has left running holds nobody up
         if not ready:
             later = begun + allowed + starved(pid)
             if later < deadline + 0.1:
@@ -142,6 +150,7 @@ def _in_a_process_of_its_own(request: dict[str, Any], out: int) -> bytes:
             ended = "size"
             break
     os.close(read)
+    os.close(gone)
     del received[room(len(request["calls"])) :]
     status, computed = _end(pid, kill=ended != "well")
     if ended == "well" and status != 0:
