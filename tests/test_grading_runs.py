@@ -5,6 +5,8 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -85,6 +87,20 @@ def test_the_stamp_holds_all_that_can_change_a_point():
     assert {"attribution/__init__.py", "measure/__init__.py"} <= files
     assert any(name.startswith("attribution/") and "gradient" in name for name in files)
     assert not {"grading/report/write.py", "grading/questions/a1.py", "recipes/__init__.py"} & files
+
+
+def test_no_rule_of_the_judge_is_forgotten():
+    """All of the grader's modules that judging imports, directly or not: Python finds them, and not the stamp."""
+    listing = (
+        "import sys, types; package = types.ModuleType('course_lib.grading'); "
+        f"package.__path__ = [{str(sandbox.PACKAGE / 'grading')!r}]; sys.modules['course_lib.grading'] = package; "
+        "import course_lib.grading.judge, course_lib.grading.notebook; print(*sys.modules)"
+    )
+    made = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
+    rules = {name.split(".")[2] for name in made if name.startswith("course_lib.grading.")}
+    assert "diagnose" in rules
+    # who somebody is decides which variant counts, which stands beside the stamp
+    assert rules - {"questions", "roster"} == set(stamp.RULES)
 
 
 def test_a_corrected_rule_grades_everybody_again(graded, folder, tmp_path, monkeypatch):

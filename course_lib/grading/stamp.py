@@ -18,6 +18,7 @@ RULES = (
     "child",
     "compare",
     "define",
+    "diagnose",
     "frames",
     "judge",
     "notebook",
@@ -25,6 +26,7 @@ RULES = (
     "question",
     "results",
     "sandbox",
+    "seccomp",
     "variants",
 )
 
