@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from course_lib.grading.notebook import Notebook
 from course_lib.grading.question import Assignment
@@ -147,6 +145,8 @@ def similar(assignment: Assignment, books: Mapping[str, Notebook], stub: Noteboo
 
 def _clusters(pairs: list[Pair]) -> list[Cluster]:
     """Pairs that have students in common, together; the group with the most suspicious pair first."""
+    from scipy.sparse.csgraph import connected_components  # most runs find the groups as the last one left them
+
     names = sorted({name for pair in pairs for name in (pair.first, pair.second)})
     at = {name: i for i, name in enumerate(names)}
     joined = np.zeros((len(names), len(names)), dtype=bool)
@@ -164,6 +164,8 @@ def _clusters(pairs: list[Pair]) -> list[Cluster]:
 
 def _shares(documents: list[list[list[str]]], base: list[list[str]]) -> np.ndarray:
     """(n, n): the weight of common runs over that of the smaller document's; 0 where a document has too few."""
+    from scipy.sparse import csr_matrix
+
     n = len(documents)
     handed_out = _runs(base)
     own = [np.setdiff1d(_runs(document), handed_out) for document in documents]
