@@ -1,6 +1,7 @@
 """Marking: a student's words are shown and run nothing, rubrics add up, marks are saved, and nobody else gets in."""
 
 import csv
+import dataclasses
 import http.client
 import io
 import re
@@ -459,6 +460,37 @@ def test_a_reader_marks_by_keys_and_clicks_and_no_notebook_runs_a_script(server,
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{own}{server.token}/{LOGIT.name}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_no_word_of_a_student_makes_a_page_wider_than_the_screen(desk, browser):
+    """One student's text without a space: the others' answers would stand a thousand screens to the right."""
+    first = desk.found.submissions[0]
+    words = {LOGIT.name: "x" * 20_000, "a2.own": f"| a | {'y' * 900} |\n|---|---|\n| 1 | 2 |"}
+    book = dataclasses.replace(first.notebook, written=words)
+    renamed = dataclasses.replace(first, notebook=book, student="z" * 250, note="w" * 300)
+    lost = results.PartResult("one image", 0.0, 6.0, "ValueError: " + "v" * 590)
+    found = dataclasses.replace(desk.found, submissions=(renamed, *desk.found.submissions[1:]))
+    graded = {**desk.results, renamed.slug: [results.Result("a2.saliency", "graded", (lost,))]}
+    strange = Desk(desk.run, found, graded, (), desk.stub)
+    (card,) = [card for card in strange.cards().values() if card.submission is renamed]
+    made = {
+        "mark": strange.get(LOGIT.name, {}).body.decode(),
+        "own": strange.get("a2.own", {}).body.decode(),
+        "desk": strange.get("", {}).body.decode(),
+        "written": pages.written_page(desk.run, list(strange.cards().values())),
+        "student": pages.student_page(desk.run, card),
+        "index": pages.index(desk.run, list(strange.cards().values()), found, ()),
+    }
+    page = browser.new_page()
+    for name, text in made.items():
+        for width in (1400, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.set_content(text)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+            if name in ("desk", "student"):  # read on a phone: nothing hides beside the screen
+                cut = "[...document.querySelectorAll('table:not(.said *)')].filter(t => t.scrollWidth > t.clientWidth + 1).length"
+                assert page.evaluate(cut) == 0, (name, width)
     page.close()
 
 
