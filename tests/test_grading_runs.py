@@ -536,6 +536,9 @@ def test_questions_of_a_course_of_its_own_are_released_and_graded(graded, tmp_pa
     book = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (own / "b7_private" / "solution.ipynb").write_text(json.dumps(book))
     main(["release", "--questions", str(own)])
+    assert "b7_private.ipynb" in capsys.readouterr().out
+    main(["release", "--questions", str(own)])
+    assert capsys.readouterr().out == "all notebooks are current\n"
     student = (own / "b7_private" / "b7_private.ipynb").read_text()
     assert "your code here" in student and "2 * x" not in student
     folder = tmp_path / "class"

@@ -1,5 +1,6 @@
 """The walls that a submission has of its own: who is behind them, who is not, and what happens when they fall."""
 
+import contextlib
 import os
 import platform
 import signal
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from course_lib.grading import apart, frames, judge, question, sandbox
+from course_lib.grading import apart, cgroup, frames, judge, question, sandbox
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
@@ -270,3 +271,67 @@ def test_the_kernel_ends_an_answer_before_the_grader():
         assert ask(box, "def f():\n    return open('/proc/self/oom_score_adj').read()").strip() == apart.ENDED_FIRST
     with open("/proc/self/oom_score_adj") as own:
         assert int(own.read()) < int(apart.ENDED_FIRST)
+
+
+@pytest.fixture
+def groups(tmp_path):
+    """The files of a machine with groups of version 2, where the second of three hands the limit on."""
+    inner = tmp_path / "user.slice" / "session.scope"
+    inner.mkdir(parents=True)
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    (inner.parent / "cgroup.subtree_control").write_text("cpu\n")
+    (inner / "cgroup.subtree_control").write_text("\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ("0::/user.slice/session.scope\n", ("", "memory.max")),
+        ("5:cpu,cpuacct:/\n4:memory:/here\n0::/\n", ("memory/here", "memory.limit_in_bytes")),
+        ("5:cpu:/\n0::/nowhere\n", ("", "memory.max")),
+        ("5:cpu:/\n", None),
+        ("no such form", None),
+    ],
+)
+def test_a_group_is_made_where_the_limit_is_handed_on(groups, lines, found):
+    own = groups / "own"
+    own.write_text(lines)
+    assert cgroup.place(own, groups) == (found and (groups / found[0], found[1]))
+    assert cgroup.place(groups / "none", groups) is None
+
+
+def test_a_group_has_its_limit_and_its_processes(groups):
+    group = cgroup.Group(groups, "memory.max", 1000)
+    assert (group.folder / "memory.max").read_text() == "1000"
+    group.add([7])
+    assert (group.folder / "cgroup.procs").read_text() == "7"
+
+
+def test_where_no_group_can_be_made_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(cgroup, "place", lambda: (tmp_path / "nowhere", "memory.max"))
+    assert cgroup.group(1000) is None
+
+
+HANDS = """
+def f():
+    for _ in range(2):
+        if os.fork() == 0:
+            break
+    data = bytearray(800_000_000)
+    data[::4096] = b"1" * len(data[::4096])
+    time.sleep(6)
+"""
+
+
+def test_the_kernel_keeps_the_memory_of_all_processes_together(monkeypatch):
+    monkeypatch.setattr(sandbox, "WATCH", 5.0)  # who looks from outside comes too late
+    with sandbox.Sandbox() as box:
+        if box._group is None:
+            pytest.skip("this user can make no group with a limit of memory on this machine")
+        with contextlib.suppress(sandbox.Ended, ValueError):  # whichever of the three the kernel has ended
+            ask(box, HANDS, seconds=20.0)
+        names = ("memory.peak", "memory.max_usage_in_bytes")  # of version 2, from Linux 5.19, and of version 1
+        peaks = [int((box._group.folder / name).read_text()) for name in names if (box._group.folder / name).exists()]
+        assert all(5e8 < peak <= sandbox.TOGETHER for peak in peaks)
+    assert not box._group.folder.exists()

@@ -22,6 +22,7 @@ module          one idea
 ``roster``      who is in the class, and whom a submission's name means
 ``sandbox``     one locked-up process a question
 ``apart``       walls of its own for each submission, within the sandbox's
+``cgroup``      a limit of memory that the kernel keeps
 ``seccomp``     system calls that fail in a sandbox
 ``child``       what runs inside the sandbox
 ``define``      an answer's cells, run under the grader's rules

@@ -119,7 +119,9 @@ def _release(given: argparse.Namespace) -> None:
 
 
 def _tell(changed: Sequence[Path], check: bool) -> None:
-    """Print which notebooks were not current; where they should have been, end with 1."""
+    """Print which notebooks were not current, or that all are; where they should have been, end with 1."""
+    if not changed:
+        print("all notebooks are current")
     for path in changed:
         print(f"{'not current' if check else 'written'}: {path}")
     if check and changed:

@@ -32,11 +32,12 @@ from packaging.requirements import Requirement
 
 import course_lib
 from course_lib.errors import unknown
-from course_lib.grading import apart, child, define, plain, seccomp
+from course_lib.grading import apart, cgroup, child, define, plain, seccomp
 
 START = 300.0  # seconds that loading the libraries may take, on a busy machine, too
 GRACE = 15.0  # seconds beside a question's own, for the way there and back
 WATCH = 0.1  # seconds between two looks at the memory of all its processes together
+TOGETHER = child.MEMORY * 5 // 4  # bytes that the kernel lets them have between two looks, where it keeps such limits
 PACKAGE = Path(course_lib.__file__).parent
 INSIDE = child.PACKAGES
 CREDENTIALS = struct.Struct("3i")  # of <sys/socket.h>: process, user, group
@@ -281,6 +282,7 @@ class Sandbox:
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
         self._pid = 0
+        self._group: cgroup.Group | None = None
         self._idle: int | None = None
         self._waited: dict[int, float] = {}
         try:
@@ -293,6 +295,9 @@ class Sandbox:
             self._pid = self._guard()
             self._receive(time.monotonic() + START, 1000)
             self._idle = max(memory(self._pid).values(), default=None)
+            if group := cgroup.group(TOGETHER):
+                self._group = group
+                group.add(processes(self._pid)[1:])
         except (Ended, OSError) as error:
             said = self._server.complaints or str(error)
             self.close()
@@ -393,6 +398,8 @@ class Sandbox:
         for file in (self._in, self._out):
             os.close(file)
         self._life.close()
+        if self._group:
+            self._group.close()
 
     def __enter__(self) -> "Sandbox":
         return self

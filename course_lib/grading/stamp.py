@@ -15,6 +15,7 @@ from course_lib.grading import sandbox
 # what can change a point
 RULES = (
     "apart",
+    "cgroup",
     "child",
     "compare",
     "define",
