@@ -95,6 +95,25 @@ def test_an_attack_on_the_way_out_scores_nothing_and_costs_little(name):
 
 
 @pytest.mark.parametrize(
+    "order", [(0, 0), (1,), (0, 2), (1, 0), (0, 1, 1), (0, -1), (False,), (0.0,), (0, True)], ids=str
+)
+def test_right_answers_count_once_and_in_order(order):
+    """Each frame is as the grader's own code writes it, and all that is wrong is its number."""
+    planned = judge.calls(ASKED.name, SEED)
+    data = header() + b"".join(frame({"call": i, "answer": planned[int(i)][2]}) for i in order)
+    result = judged(data)
+    assert (result.status, result.points) == ("tampered", 0)
+    assert "twice, early or out of order" in result.parts[0].said
+
+
+def test_one_answer_too_many_is_tampering():
+    calls = len(judge.calls(ASKED.name, SEED))
+    result = judged(header() + right() + frame({"call": calls, "answer": 1.0}))
+    assert (result.status, result.points) == ("tampered", 0)
+    assert "more answers than calls" in result.parts[0].said
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",
