@@ -249,6 +249,22 @@ def test_what_is_decoded_from_a_sandbox_is_exactly_typed(tree):
         plain.encode(value)
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63) + 1])
+def test_a_number_that_no_tensor_holds_is_infinite(number):
+    assert plain.decode(b"%d\n" % number, answer=True) == number
+    beyond = plain.decode(b"%d\n" % (number + (1 if number > 0 else -1)), answer=True)
+    assert beyond == math.copysign(math.inf, number)
+
+
+def test_values_are_counted_where_they_come_out_of_a_sandbox():
+    most = plain.encode([0] * plain.VALUES)
+    assert len(plain.decode(most, answer=True)) == plain.VALUES
+    more = plain.encode([[]] * (plain.VALUES + 9))
+    assert len(plain.decode(more)) == plain.VALUES + 9  # the grader's own messages may be long
+    with pytest.raises(ValueError, match="not a message"):
+        plain.decode(more, answer=True)
+
+
 # --- any answer ---------------------------------------------------------------------------------------------
 
 ODD = st.sampled_from([0.0, 1.0, -2.0, 1e308, -1e308, 1e-320, math.nan, math.inf, -math.inf])
