@@ -788,7 +788,7 @@
     stop();
     const size = side();
     for (const name of ["heat", "slope"]) {
-      paint(part[name], size, size, () => ramps.signed[128]);
+      paint(part[name], size, size, () => 0); // transparent
       part[name].setAttribute("aria-label", `The ${name === "heat" ? "occlusion map" : "gradient"}, still empty`);
     }
     part.heatLegend.textContent = part.heatText.textContent = part.slopeLegend.textContent = "";

@@ -553,13 +553,33 @@ def test_the_top_patches_are_where_the_channels_are_largest(written, coursenet):
     assert np.abs(stored - patch.permute(1, 2, 0).numpy()).mean() < 0.06  # WebP
 
 
+def images_of_units(net, network, layer):
+    """The image of each channel of a layer, (channels, 3, size, size), from its sheet."""
+    size = receptive_field(net, layer).size
+    with torch.no_grad():
+        count = Taps(net, layer)(torch.zeros(1, 3, net.image_size, net.image_size))[layer].shape[1]
+    with Image.open(units.sheet(network, layer)) as sheet:
+        pixels = torch.from_numpy(np.array(sheet.convert("RGB"))).permute(2, 0, 1) / 255
+    assert pixels.shape[1:] == (-(-count // units.COLUMNS) * size, units.COLUMNS * size)
+    return pixels.unfold(1, size, size).unfold(2, size, size).permute(1, 2, 0, 3, 4).flatten(0, 1)[:count]
+
+
+@pytest.mark.parametrize(("network", "layer"), [(n, name) for n in units.LAYERS for name in units.LAYERS[n]])
+def test_every_unit_of_the_chosen_layers_has_its_image(coursenet, lite0, written, network, layer):
+    net, short = (coursenet, "coursenet") if network == "coursenet" else (lite0, "lite0")
+    found = images_of_units(net, network, layer)
+    assert (found.flatten(1).std(1) > 0.02).all()
+    assert len({image.numpy().tobytes() for image in found}) == len(found)
+    text = (written / "static" / "live" / f"units-{short}.js").read_text()
+    values = json.loads(text[text.index(f"{short}: ") + len(short) + 2 : -4])["layers"][layer]["values"]
+    assert len(values) == len(found)
+
+
 @pytest.mark.parametrize("layer", units.LAYERS["coursenet"])
 def test_a_unit_prefers_the_image_that_was_made_for_it(coursenet, layer):
     field = receptive_field(coursenet, layer)
-    with Image.open(units.sheet("coursenet", layer)) as sheet:
-        pixels = torch.from_numpy(np.array(sheet.convert("RGB"))).permute(2, 0, 1) / 255
-    size, count = field.size, {"relu1": 32, "relu2": 64, "relu3": 96}[layer]
-    tiles = pixels.unfold(1, size, size).unfold(2, size, size).permute(1, 2, 0, 3, 4).flatten(0, 1)[:count]
+    tiles = images_of_units(coursenet, "coursenet", layer)
+    size, count = field.size, len(tiles)
     at = -(-field.size // field.stride)
     top = field.start + at * field.stride
     side = top + size + 2 * field.stride
@@ -952,7 +972,7 @@ def test_a_unit_shows_its_patches_and_what_it_wants(driven, written):
         )
         assert np.allclose(np.array(pixels).reshape(-1, 4)[:, :3].mean(0), tile, atol=6)
     driven.part("layer").select_option("fc7")
-    driven.says("stored for relu1, relu2, relu3", "stored-text")
+    driven.says("stored for relu1, relu2, relu3, relu4, relu5.", "stored-text")
     assert driven.part("patches").is_hidden()
 
 

@@ -21,7 +21,7 @@ from project.repository import ROOT
 SHEETS = ROOT / "live" / "units"
 COLUMNS = 16
 LAYERS = {
-    "coursenet": ("relu1", "relu2", "relu3"),
+    "coursenet": ("relu1", "relu2", "relu3", "relu4", "relu5"),
     "efficientnet_lite0": ("block3", "block5"),
 }
 STEPS = 48
