@@ -146,7 +146,7 @@
     picture: null, // what the network is asked about
     truth: null, // its class, where that is known
     scene: null, // its number among those to choose from, until it is drawn on
-    source: null, // a reader's own: {canvas, box}
+    source: null, // a reader's own: {canvas, preview, box}
     logits: null, // of the picture
     map: null, // of the layer that is shown
     layer: {}, // by network
@@ -202,6 +202,7 @@
     Object.assign(state, { picture, truth, scene, source });
     root.setAttribute("aria-busy", "true");
     part.crop.hidden = !source;
+    if (source) showFrame();
     showPicture(part.picture, picture);
     part.picture.setAttribute("aria-label", pictureLabel());
     return update();
@@ -358,8 +359,10 @@
     const { label = null, pixels, address, credit = "Drawn scenes of this course." }
       = (state.network === "coursenet" ? live.scenes : live.photographs)[i];
     part.credit.textContent = credit;
+    const { network } = state;
     const picture = pixels ? live.asPicture(bytes(pixels), 96)
-      : live.squareOf(live.kept(await live.element(address)), { left: 0, top: 0, side: side() }, side());
+      : await live.squareOf(live.kept(await live.element(address)), { left: 0, top: 0, side: side() }, side());
+    if (network !== state.network) return;
     await take(picture, { truth: label, scene: i });
     markScene();
   }
@@ -377,7 +380,9 @@
       remember();
       const small = Math.min(canvas.width, canvas.height);
       const box = { left: (canvas.width - small) / 2, top: (canvas.height - small) / 2, side: small };
-      state.source = { canvas, box };
+      // Of the photographs before it the pictures are kept, for undoing, but not all their pixels.
+      state.undo = state.undo.map(before => ({ ...before, source: null }));
+      state.source = { canvas, preview: live.preview(canvas), box };
       part.cropSize.value = 100;
       part.credit.textContent = "";
       await takeSquare();
@@ -387,25 +392,29 @@
     }
   }
 
-  function takeSquare() {
-    const { canvas, box } = state.source;
+  const takeSquare = latest(async () => {
+    const { source, network } = state;
+    if (!source) return; // another picture was chosen meanwhile
+    root.setAttribute("aria-busy", "true");
     showFrame();
-    const taken = take(live.squareOf(canvas, box, side()), { source: state.source });
+    const picture = await live.squareOf(source.canvas, source.box, side());
+    if (source !== state.source || network !== state.network) return;
+    take(picture, { source });
     markScene();
-    return taken;
-  }
+  });
 
   // The whole picture, darker outside the square.
   function showFrame() {
-    const { canvas, box } = state.source, { frame } = part;
-    const scale = Math.min(1, 240 / Math.max(canvas.width, canvas.height));
+    const { canvas, preview, box } = state.source, { frame } = part;
+    const scale = Math.min(1, 240 / Math.max(canvas.width, canvas.height)), finer = preview.width / canvas.width;
     Object.assign(frame, { width: Math.ceil(canvas.width * scale), height: Math.ceil(canvas.height * scale) });
     const context = frame.getContext("2d");
-    context.drawImage(canvas, 0, 0, frame.width, frame.height);
+    context.drawImage(preview, 0, 0, frame.width, frame.height);
     context.fillStyle = "rgb(0 0 0 / 60%)";
     context.fillRect(0, 0, frame.width, frame.height);
-    const [x, y, length] = [box.left, box.top, box.side].map(v => v * scale);
-    context.drawImage(canvas, box.left, box.top, box.side, box.side, x, y, length, length);
+    const square = factor => [box.left, box.top, box.side, box.side].map(v => v * factor);
+    const [x, y, length] = square(scale);
+    context.drawImage(preview, ...square(finer), ...square(scale));
     Object.assign(context, { strokeStyle: "#fff", lineWidth: 2 });
     context.strokeRect(x + 1, y + 1, length - 2, length - 2);
     frame.setAttribute("aria-label", `Your picture, ${canvas.width} by ${canvas.height} pixels. The square begins at `

@@ -5,7 +5,8 @@
 globalThis.live = globalThis.live || {};
 
 (() => {
-  const WORKING = 1600; // the longest side that a reader's photograph is kept at
+  const WORKING = 16e6; // pixels that are kept of a reader's photograph: the largest canvas of a phone
+  const PREVIEW = 640; // the longest side of the picture in which the square is chosen
   const LARGEST = 64e6; // pixels; more would fill a phone's memory
 
   // The elements below one by their data attributes: data-map-text is parts.mapText.
@@ -94,7 +95,7 @@ globalThis.live = globalThis.live || {};
   // What stands before a person: "beach.jpg is not a picture that this browser can read."
   class Unreadable extends Error {}
 
-  // A canvas with the picture of a file, upright, its longest side at most WORKING; of a moving one the first frame.
+  // A canvas with the picture of a file, upright, with at most WORKING pixels; of a moving one the first frame.
   async function read(file) {
     const address = URL.createObjectURL(file);
     try {
@@ -126,10 +127,19 @@ globalThis.live = globalThis.live || {};
     });
   }
 
-  // A drawable thing as a canvas, halved until its longest side is small enough.
   function kept(source) {
-    let width = source.videoWidth || source.width, height = source.videoHeight || source.height;
-    const scale = Math.min(1, WORKING / Math.max(width, height));
+    const width = source.videoWidth || source.width, height = source.videoHeight || source.height;
+    return shrunk(source, width, height, Math.sqrt(WORKING / (width * height)));
+  }
+
+  function preview(source) {
+    const { width, height } = source;
+    return shrunk(source, width, height, PREVIEW / Math.max(width, height));
+  }
+
+  // A drawable thing as a canvas, halved until it is small enough; never enlarged.
+  function shrunk(source, width, height, scale) {
+    scale = Math.min(1, scale);
     const [last, low] = [width, height].map(side => Math.max(1, Math.round(side * scale)));
     while (width > 2 * last) {
       [width, height] = [width, height].map(side => Math.ceil(side / 2));
@@ -149,55 +159,11 @@ globalThis.live = globalThis.live || {};
     return canvas;
   }
 
-  // ---------------------------------------------------------------- resized as the book does it
-
-  // For each of `to` pixels, which pixels of a line make it, from `first` on, and with what weights. The line's part
-  // from `start` on, `length` pixels, is resized with Lanczos's window of three lobes; as in Pillow, which the book
-  // uses, what lies beside that part is seen by its outermost pixels.
-  function lanczos(line, start, length, to) {
-    const scale = length / to, wide = Math.max(1, scale), sinc = x => (x ? Math.sin(Math.PI * x) / (Math.PI * x) : 1);
-    return Array.from({ length: to }, (_, i) => {
-      const centre = start + (i + 0.5) * scale;
-      const first = Math.max(0, Math.floor(centre - 3 * wide + 0.5));
-      const last = Math.min(line, Math.floor(centre + 3 * wide + 0.5));
-      const weights = Array.from({ length: last - first }, (_, k) => {
-        const x = (first + k - centre + 0.5) / wide;
-        return Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0;
-      });
-      const sum = weights.reduce((a, b) => a + b);
-      return { first, weights: weights.map(w => w / sum) };
-    });
-  }
-
-  // The square of a canvas as a picture of so many pixels a side: along the rows, then along the columns, each time to
-  // whole numbers, as Pillow does it.
-  function squareOf(source, { left, top, side: length }, side) {
-    const { width, height } = source, { data } = source.getContext("2d").getImageData(0, 0, width, height);
-    const [column, row] = [left, top].map(v => Math.floor(v + 1e-6)); // many small steps add up to nearly a whole one
-    const across = lanczos(width, column, length, side), down = lanczos(height, row, length, side);
-    const from = down[0].first, tall = down.at(-1).first + down.at(-1).weights.length - from;
-    const rows = new Uint8ClampedArray(3 * side * tall), out = new Uint8ClampedArray(3 * side * side);
-    for (let y = 0, to = 0; y < tall; y++) {
-      for (const { first, weights } of across) {
-        let at = 4 * ((from + y) * width + first), red = 0, green = 0, blue = 0;
-        for (const w of weights) {
-          red += w * data[at]; green += w * data[at + 1]; blue += w * data[at + 2];
-          at += 4;
-        }
-        rows[to++] = red; rows[to++] = green; rows[to++] = blue;
-      }
-    }
-    down.forEach(({ first, weights }, y) => {
-      for (let x = 0; x < 3 * side; x++) {
-        let sum = 0, at = 3 * side * (first - from) + x;
-        for (const w of weights) {
-          sum += w * rows[at];
-          at += 3 * side;
-        }
-        out[3 * side * y + x] = sum;
-      }
-    });
-    return asPicture(out, side);
+  // The square of a canvas as a picture of so many pixels a side. The worker makes it: a photograph has many pixels.
+  async function squareOf(source, square, side) {
+    const plan = live.resizing(source.width, source.height, square, side), { x, y, wide, tall } = plan;
+    const { data } = source.getContext("2d").getImageData(x, y, wide, tall);
+    return asPicture(await live.ask("resize", { plan, data }).result, side);
   }
 
   // ---------------------------------------------------------------- from a camera
@@ -224,6 +190,6 @@ globalThis.live = globalThis.live || {};
 
   Object.assign(live, {
     parts, asPicture, packed, paint, showPicture, ramps, rampOf, colourOf, scaleOf, showLegend, number, percent, where,
-    Unreadable, read, element, kept, squareOf, camera,
+    Unreadable, read, element, kept, preview, squareOf, camera,
   });
 })();

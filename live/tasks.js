@@ -56,6 +56,9 @@ globalThis.live = globalThis.live || {};
         rest: { count: rest.length, sum: rest.reduce((total, term) => total + term.sum, 0) },
       };
     },
+    *resize({ plan, data }) {
+      return live.resized(plan, data);
+    },
     *logits({ network, picture }) {
       return networks[network].logits(picture);
     },

@@ -30,7 +30,7 @@ from project.repository import ROOT
 from tools import toolbox
 
 SOURCES = ROOT / "live"
-ENGINE = ("network.js", "simd.js", "methods.js", "tasks.js")  # what a worker runs, and the page itself
+ENGINE = ("network.js", "simd.js", "methods.js", "resize.js", "tasks.js")  # what a worker runs, and the page itself
 SCRIPTS = ("engine.js", "load.js", "pictures.js", "toolbox.js", "lab.js", "page.js")
 PARTS = {"coursenet": 8, "lite0": 12}  # scripts that hold the weights, so that a reader sees them come
 SIDES = {"coursenet": 96, "lite0": 224}
