@@ -69,20 +69,22 @@ globalThis.live = globalThis.live || {};
 
   const kept = {}; // network -> the parts that have come, so that a second try begins where the first one broke off
 
-  // A network's weights as one buffer; report(done, all) hears of the bytes as they come.
+  // A network's weights as one buffer, its parts asked for at once; report(done, all) hears of the bytes as they come.
   async function weights(network, report) {
     const { parts } = live.facts.networks[network];
     const all = parts.reduce((sum, { bytes: count }) => sum + count, 0);
     const found = kept[network] = kept[network] || [];
-    const whole = new Uint8Array(all);
     let done = 0;
-    for (let i = 0; i < parts.length; i++) {
-      report(done, all);
-      found[i] = found[i] || await part(network, i, parts[i]);
-      whole.set(found[i], done);
-      done += found[i].length;
-    }
-    report(all, all);
+    const tell = count => { done += count; report(done, all); };
+    tell(0);
+    const tries = await Promise.allSettled(parts.map(async (facts, i) => {
+      found[i] = found[i] || await part(network, i, facts);
+      tell(found[i].length);
+    }));
+    const broken = tries.find(({ status }) => status === "rejected");
+    if (broken) throw broken.reason;
+    const whole = new Uint8Array(all);
+    found.reduce((start, numbers) => { whole.set(numbers, start); return start + numbers.length; }, 0);
     delete kept[network];
     return whole.buffer;
   }

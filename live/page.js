@@ -324,8 +324,7 @@
 
   async function load(network, report) {
     const pictures = network === "coursenet" ? "scenes" : "photographs";
-    if (!live[pictures]) await live.script(`${pictures}.js`);
-    await live.open(network, report);
+    await Promise.all([live[pictures] || live.script(`${pictures}.js`), live.open(network, report)]);
     opened.add(network);
   }
 

@@ -4,17 +4,16 @@ import fcntl
 import functools
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import threading
 
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
 
 from course_lib import models, world
 from course_lib.grading import sandbox
+from project.browser import executable, launched
 from project.repository import BOOK, ROOT
 
 
@@ -52,14 +51,10 @@ def sandboxed():
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
+    if executable() is None:
         pytest.skip("NO BROWSER: install chromium to test what it shows")
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -548,10 +548,26 @@ def test_a_checksum_is_the_one_of_zip_files(empty_page):
     assert empty_page.evaluate("live.checksum(new TextEncoder().encode('123456789'))") == 0xCBF43926  # the standard's
 
 
-def test_before_a_network_is_asked_for_the_page_is_light(written):
-    asked = re.compile(r"(coursenet|lite0)-\d+\.js|scenes\.js|photographs\.js|(units|patches|wanted)-.+")
-    files = [file for file in (written / "static" / "live").iterdir() if not asked.fullmatch(file.name)]
-    assert sum(file.stat().st_size for file in files) < 400_000
+OF_A_NETWORK = re.compile(r".*/live/((coursenet|lite0)-\d+|scenes|photographs|units-.+|patches-.+|wanted-.+)\.\w+")
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_before_a_network_is_asked_for_the_page_is_light(browser, server, width):
+    """What the page adds to the theme, which all pages of the book share: its own text, scripts and pictures."""
+    page = browser.new_page(viewport={"width": width, "height": 850})
+    sizes = {}
+    page.on("response", lambda r: sizes.update({r.url: len(r.body())}))
+    page.route(OF_A_NETWORK, lambda route: route.abort())
+    page.goto(f"{server}/live.html", wait_until="networkidle")
+    page.get_by_role("button", name="Try again").wait_for()  # all scripts ran, and no network came
+    own = {url: size for url, size in sizes.items() if re.search(r"/live\.html|/_static/live/", url)}
+    page.close()
+    assert {"live.html", "engine.js", "page.js", "facts.js", "live.css"} <= {url.rsplit("/")[-1] for url in own}
+    assert sum(own.values()) < 400_000
+
+
+def test_the_site_is_at_most_90_megabytes(html):
+    assert sum(file.stat().st_size for file in html.rglob("*") if file.is_file()) < 90e6
 
 
 def test_without_its_package_the_page_has_coursenet_alone(tmp_path, monkeypatch):

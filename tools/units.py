@@ -22,7 +22,7 @@ SHEETS = ROOT / "live" / "units"
 COLUMNS = 16
 LAYERS = {
     "coursenet": ("relu1", "relu2", "relu3", "relu4", "relu5"),
-    "efficientnet_lite0": ("block3", "block5"),
+    "efficientnet_lite0": ("block3", "block5", "block8"),
 }
 STEPS = 48
 BATCH = 16
