@@ -293,8 +293,8 @@ def recorded(net: Network, images: Tensor, labels: Tensor, static: Path) -> str:
         logits = net(x)[0]
 
     def image(name: str, shown: Tensor, alt: str) -> str:
-        (static / f"{name}.png").write_bytes(plotting.encode(shown, "png"))
-        return f'<img src="_static/live/{name}.png" alt="{escape(alt)}" width="{shown.shape[3]}">'
+        (static / f"{name}.webp").write_bytes(webp(shown))
+        return f'<img src="_static/live/{name}.webp" alt="{escape(alt)}" width="{shown.shape[3]}">'
 
     scene = image("scene", enlarged(x), "A drawn scene of 96 by 96 pixels with a star, shown large.")
     alone = f"<figure>{scene}<figcaption>A drawn scene.</figcaption></figure>"
