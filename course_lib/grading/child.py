@@ -230,12 +230,12 @@ def _answer(request: dict[str, Any], write: int) -> NoReturn:
             os._exit(0)
         for i, inputs in enumerate(request["calls"]):
             try:
-                message = {
-                    "call": i,
-                    "answer": function(**{name: plain.build(value) for name, value in inputs.items()}),
-                }
+                built = {name: plain.build(value) for name, value in inputs.items()}
+                message = {"call": i, "answer": function(**built)}
                 frame = plain.encode(message)
                 plain.check(frame)
+                with suppress(Exception):  # a remark, and no reason to lose an answer
+                    frame = plain.encode({**message, "changed": plain.changed(inputs, built)})
             except BaseException as error:
                 frame = plain.encode({"call": i, "error": define.said(error, failed)})
             _write(write, frame)

@@ -1,11 +1,8 @@
 """What is wrong with an answer as a whole: a known mistake is named where it explains every call, and only there."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from course_lib.grading import compare, plain
 from course_lib.grading.question import Mistake, Question
@@ -57,32 +54,20 @@ def named(mistake: Mistake) -> str:
     return f"It looks as if {mistake.says}."
 
 
-def changed(inputs: Mapping[str, Any], built: Mapping[str, Any]) -> list[str]:
-    """The arguments that a function has changed in place.
+def in_place(names: Iterable[str]) -> str:
+    """What is said of arguments that a function has changed.
 
     Args:
-        inputs: The arguments as plain data, as they were.
-        built: What the function was called with.
+        names: Their names.
 
     Returns:
-        Their names, in order.
+        A sentence.
 
     Example:
-        >>> changed({"x": torch.zeros(2), "k": 3}, {"x": torch.ones(2), "k": 3})
-        ['x']
+        >>> in_place(["x"])
+        'the function changes what it is given, in place: x. Work on a copy'
     """
-    return [name for name, value in inputs.items() if not _same(value, built[name])]
-
-
-def _same(before: Any, after: Any) -> bool:
-    """Whether tensors, and lists and dictionaries that hold them, have the values that they had."""
-    if isinstance(before, Tensor):
-        return isinstance(after, Tensor) and before.shape == after.shape and torch.equal(before, after.detach())
-    if isinstance(before, Mapping):
-        return set(before) == set(after) and all(_same(before[key], after[key]) for key in before)
-    if isinstance(before, Sequence) and not isinstance(before, str):
-        return len(before) == len(after) and all(map(_same, before, after))
-    return True
+    return f"the function changes what it is given, in place: {', '.join(names)}. Work on a copy"
 
 
 def _explains(mistake: Mistake, unnamed: Question, row: Row, wrong: str | None) -> bool:

@@ -31,6 +31,7 @@ def unpack(answer: bytes, calls: int) -> tuple[Ending, list[dict[str, Any]]]:
     Returns:
         How the answer's process ended, and its frames: either one ``{"error": text}``, or
         ``{"call": 0, "answer": plain data}`` and ``{"call": 1, "error": text}``, in order, at most so many as calls.
+        An answer may have ``"changed"`` beside it, the names of the arguments that it changed.
 
     Raises:
         ValueError: The bytes have another form; says which.
@@ -75,9 +76,15 @@ def _frame(message: bytes, number: int) -> dict[str, Any]:
         return frame
     if type(frame.get("call")) is not int or frame["call"] != number:
         raise ValueError("answers came twice, early or out of order")
-    if not (set(frame) == {"call", "answer"} or (set(frame) == {"call", "error"} and said)):
+    answered = {"call", "answer"} <= set(frame) <= {"call", "answer", "changed"} and _names(frame.get("changed", []))
+    if not (answered or (set(frame) == {"call", "error"} and said)):
         raise ValueError("they are not what the grader's own code sends")
     return frame
+
+
+def _names(value: Any) -> bool:
+    """Is this a list of texts?"""
+    return type(value) is list and all(type(one) is str for one in value)
 
 
 def why_ended(ending: Ending, asked: Question) -> tuple[str, str]:

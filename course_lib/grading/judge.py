@@ -88,7 +88,9 @@ def judge(asked: Question, seed: int, answer: bytes, variant: str = "") -> Resul
                    shorten(said_by_part.get(i, "")))
         for i, part in enumerate(asked.parts)
     ]  # fmt: skip
-    return Result(asked.name, status, tuple(parts))
+    said = {name for frame in frames for name in frame.get("changed", ())}
+    touched = [name for name in planned[0][1] if name in said]  # an argument's name, and nothing else that was sent
+    return Result(asked.name, status, tuple(parts), diagnose.in_place(touched) if touched else "")
 
 
 def answer(key: str, cells: dict[str, list[tuple[str, bool]]], seed: int, variant: str = "") -> Iterator[Result]:

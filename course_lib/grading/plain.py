@@ -8,7 +8,7 @@ nothing else.
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -151,6 +151,37 @@ def build(value: Plain) -> Any:
     if isinstance(value, dict):
         return {key: build(one) for key, one in value.items()}
     return value
+
+
+def changed(inputs: Mapping[str, Plain], built: Mapping[str, Any]) -> list[str]:
+    """The arguments that a function has changed in place.
+
+    Args:
+        inputs: The arguments as plain data, as they were.
+        built: What the function was called with, from `build`.
+
+    Returns:
+        Their names, in order; of a network, where its parameters differ or hooks are left behind.
+
+    Example:
+        >>> changed({"x": torch.zeros(2), "k": 3}, {"x": torch.ones(2), "k": 3})
+        ['x']
+    """
+    return [name for name, value in inputs.items() if not _kept(value, built[name])]
+
+
+def _kept(before: Plain, after: Any) -> bool:
+    """Whether tensors and networks, and lists and dictionaries that hold them, are what they were."""
+    if isinstance(before, Tensor):
+        return isinstance(after, Tensor) and before.shape == after.shape and torch.equal(before, after.detach())
+    if isinstance(before, Net):
+        hooked = any(one._forward_hooks or one._backward_hooks for one in after.modules())
+        return not hooked and _kept(before.build().state_dict(), after.state_dict())
+    if isinstance(before, Mapping):
+        return set(before) == set(after) and all(_kept(before[key], after[key]) for key in before)
+    if isinstance(before, list | tuple):
+        return len(before) == len(after) and all(map(_kept, before, after))
+    return True
 
 
 # ---------------------------------------------------------------- bytes

@@ -35,11 +35,13 @@ class Result:
         status: "graded", or what else happened: "unanswered", "malformed", "time", "size", "crashed", "tampered",
             "unjudged" (the grader itself failed on it), "pending" (the machine failed; the next run tries again).
         parts: The outcome of each part.
+        remark: What is said beside the points, for which none are lost; "" for nothing.
     """
 
     question: str
     status: str
     parts: tuple[PartResult, ...] = field(default_factory=tuple)
+    remark: str = ""
 
     @property
     def points(self) -> float:
@@ -60,7 +62,8 @@ class Result:
             KeyError: An entry is missing.
             TypeError: A part has an entry too many, or too few.
         """
-        return Result(saved["question"], saved["status"], tuple(PartResult(**part) for part in saved["parts"]))
+        parts = tuple(PartResult(**part) for part in saved["parts"])
+        return Result(saved["question"], saved["status"], parts, saved["remark"])
 
 
 def lost(asked: Question, status: str, said: str) -> Result:

@@ -73,7 +73,7 @@ def check(name: str, function: Callable[..., Any]) -> None:
     for i, part in enumerate(asked.parts):
         print(f"{'not yet' if i in wrong else 'right  '}  {part.name}" + (f": {wrong[i]}" if i in wrong else ""))
     if touched:
-        print(f"but      the function changes what it is given, in place: {', '.join(sorted(touched))}. Work on a copy")
+        print(f"but      {diagnose.in_place(sorted(touched))}")
     if tried is not None and not wrong:
         for where, move in _elsewhere().items():
             if said := _fails(move, tried, rows):
@@ -192,7 +192,7 @@ def _answered(
             return {"error": "not answered yet"}
         except (Exception, SystemExit) as error:
             return {"error": define.said(error, failed) if failed is not None else _said(error, function)}
-    touched.update(diagnose.changed(inputs, built))
+    touched.update(plain.changed(inputs, built))
     return {"answer": plain.decode(message)}
 
 

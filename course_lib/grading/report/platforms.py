@@ -89,6 +89,9 @@ def gradescope(card: Card) -> dict[str, object]:
             about = {"name": f"{result.question}: {part.name}", "score": part.points, "max_score": part.of}
             status = "passed" if part.points == part.of else "failed"
             tests.append({**about, "output": part.said, "output_format": "text", "status": status})
+        if result.remark:
+            about = {"name": f"{result.question}: beside the points", "output": result.remark}
+            tests.append({**about, "output_format": "text"})
     for one in card.written:
         if one.mark.points is not None:
             about = {"name": one.question.name, "score": one.mark.points, "max_score": one.question.points}
