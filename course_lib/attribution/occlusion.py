@@ -34,6 +34,10 @@ def occlusion(
     left corner; the last of a row or column hangs over the border, if need be, and is cut there. Only what the patch
     can reach is computed again (see `incremental`).
 
+    To find the object, take a patch about as large as it. Of 100 drawn scenes of 96 pixels, what `segment` cuts out
+    overlaps with the object by 0.66 [0.61, 0.70] with the defaults, by 0.73 [0.69, 0.77] with patch=24 and stride=12,
+    and by 0.77 [0.74, 0.81] where that map is then blurred by 2 pixels (mean, 95 % interval; CourseNet, seed 9100).
+
     Args:
         net: As in `gradient`.
         x: As in `gradient`.
