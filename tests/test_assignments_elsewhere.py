@@ -103,3 +103,14 @@ def test_check_says_only_right_of_the_solution(name, capsys):
     )
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(("not yet", "but      in", "but      on", "but      the"))] == []
+
+
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if question.question(name).by_hand])
+def test_check_knows_the_function_of_the_cells_where_autograd_is_off(name, capsys):
+    others, marked = solution(name)
+    shell = Shell([*others, *marked])
+    space = {"get_ipython": lambda: shell}
+    for text in [*others, *marked]:
+        exec("\n".join(line for line in text.splitlines() if not line.lstrip().startswith("!")), space)
+    grading.check(name, space[question.question(name).function])
+    assert "all right here" in capsys.readouterr().out

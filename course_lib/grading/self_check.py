@@ -171,7 +171,7 @@ def _defined(asked: Question, cells: Cells, failed: dict[str, str]) -> tuple[Cal
 
 def _same(tried: Callable[..., Any], function: Callable[..., Any]) -> bool:
     """Have both the same code?"""
-    codes = [getattr(one, "__code__", None) for one in (tried, function)]
+    codes = [getattr(inspect.unwrap(one), "__code__", None) for one in (tried, function)]
     return None in codes or codes[0].co_code == codes[1].co_code  # type: ignore[union-attr]
 
 
