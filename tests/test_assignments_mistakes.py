@@ -237,6 +237,127 @@ def orientation_bins(right, down, count):
 """,
         "negative angles are not brought into the circle",
     ),
+    ("a2.saliency", "the mean of the loss"): (
+        """
+import torch.nn as nn
+def saliency(net, x, label):
+    x.requires_grad_()
+    nn.CrossEntropyLoss()(net(x), label).backward()
+    return x.grad.abs().max(dim=1, keepdim=True)[0]
+""",
+        "averaged over the batch",
+    ),
+    ("a2.saliency", "three dimensions"): (
+        """
+import torch
+def saliency(net, x, label):
+    x.requires_grad_()
+    net(x).gather(1, label.view(-1, 1)).squeeze(1).sum().backward()
+    return torch.max(torch.abs(x.grad), dim=1)[0]
+""",
+        "keepdim=True keeps it",
+    ),
+    ("a3.step", "the square of the length"): (
+        """
+import torch
+def step(x, slope, length, decay):
+    g = slope - 2 * decay * (x - 0.5)
+    norm = torch.linalg.vector_norm(g, dim=(1, 2, 3), keepdim=True)
+    return torch.clip(x + length * g / (norm**2).clamp(min=1e-12), 0, 1)
+""",
+        "the square of its length",
+    ),
+    ("a3.step", "decay of the norm"): (
+        """
+import torch
+def step(x, slope, length, decay):
+    y = x.clone().requires_grad_()
+    (-decay * (y - 0.5).flatten(1).norm(dim=1)).sum().backward()
+    d = slope + y.grad
+    return (x + length * d / d.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]).clamp(0, 1)
+""",
+        "and not its square",
+    ),
+    ("a3.jittered_slope", "every label for all"): (
+        """
+import torch
+def jittered_slope(net, x, label, shifts):
+    x = x.detach().requires_grad_()
+    for a, b in shifts.tolist():
+        (net(torch.roll(x, (a, b), (2, 3)))[:, label].sum() / len(shifts)).backward()
+    return x.grad
+""",
+        "takes every image's label for every image",
+    ),
+    ("a3.pgd", "a gradient that is never cleared"): (
+        """
+import torch
+import torch.nn.functional as F
+def pgd(net, x, label, epsilon, step_size, steps, noise, targeted):
+    adv = (x + noise).clamp(0, 1).requires_grad_()
+    for _ in range(steps):
+        F.cross_entropy(net(adv), label).backward()
+        with torch.no_grad():
+            adv += (-1 if targeted else 1) * step_size * adv.grad.sign()
+            adv.copy_(torch.max(torch.min(adv, x + epsilon), x - epsilon).clamp(0, 1))
+    return adv.detach()
+""",
+        "gradients pile up",
+    ),
+    ("a3.pgd", "a step of length one"): (
+        """
+import torch
+import torch.nn.functional as F
+def pgd(net, x, label, epsilon, step_size, steps, noise, targeted):
+    adv = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        adv = adv.detach().requires_grad_()
+        F.cross_entropy(net(adv), label, reduction="sum").backward()
+        g = adv.grad / adv.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        adv = adv + (-step_size if targeted else step_size) * g
+        adv = torch.clamp(adv, x - epsilon, x + epsilon).clamp(0, 1)
+    return adv.detach()
+""",
+        "divided by its length",
+    ),
+    ("a4.dream_step", "as large as it is"): (
+        """
+from course_lib.taps import Taps
+def dream_step(net, layer, x, step, shift):
+    y = x.roll(tuple(shift), (2, 3)).detach().requires_grad_()
+    a = Taps(net, layer)(y)[layer]
+    a.backward(a.detach())
+    return (y + step * y.grad).clamp(0, 1).roll((-shift[0], -shift[1]), (2, 3)).detach()
+""",
+        "not divided by its mean size",
+    ),
+    ("a5.gram_matrix", "over all activations"): (
+        """
+import torch
+def gram_matrix(a):
+    n, c, h, w = a.size()
+    f = a.view(n, c, h * w)
+    return torch.bmm(f, f.permute(0, 2, 1)) / (c * h * w)
+""",
+        "all activations, c h w",
+    ),
+    ("a5.gram_matrix", "images as channels"): (
+        """
+def gram_matrix(a):
+    n, c, h, w = a.size()
+    f = a.view(n * c, h * w)
+    return f.mm(f.t())
+""",
+        "each image has a matrix of its own",
+    ),
+    ("a5.content_energy", "the first image"): (
+        """
+def content_energy(a, a0):
+    n, c, h, w = a.size()
+    return ((a[0].view(c, h * w) - a0[0].view(c, h * w)) ** 2).sum() / 2
+""",
+        "only the first image counts",
+    ),
     ("a5.gram_matrix", "a reshape for a transpose"): (
         """
 def gram_matrix(a):
@@ -276,3 +397,10 @@ def test_a_right_answer_that_changes_its_arguments_is_still_compared_with_what_w
         before = {key: value.clone() for key, value in inputs.items() if isinstance(value, torch.Tensor)}
         assert compare.verdict(asked, call(step, inputs), inputs, right) is None
         assert all(torch.equal(inputs[key], value) for key, value in before.items())
+
+
+def test_many_mistakes_were_found_in_public_solutions():
+    """Of courses whose students write the same algorithms; the code is our own, so only the course is named."""
+    courses = [one.seen for name in QUESTIONS for one in question.question(name).mistakes]
+    assert {course for seen in courses for course in seen} == {"CS231n", "EECS 498"}
+    assert sum(map(bool, courses)) >= 40

@@ -87,3 +87,52 @@ def test_every_group_of_slides_has_a_question_and_every_question_a_group():
 def test_the_table_in_the_guide_is_current():
     guide = questions.GUIDE.read_text(encoding="utf-8")
     assert questions.written(guide) == guide
+
+
+# --- rubrics and questions ----------------------------------------------------------------------------------
+
+WRITTEN = [written for key in KEYS for written in question.assignment(key).written]
+COMMON = {"points", "point", "which", "where", "their", "there", "other", "those", "these", "student", "students"}
+
+
+def stems(text):
+    """The beginnings of the longer words of a text."""
+    return {word[:5] for word in re.findall(r"[a-z]{5,}", text.lower()) if word not in COMMON}
+
+
+def asked(name):
+    """A written question with the solution's answer."""
+    texts = ["".join(cell["source"]) for cell in questions.cells(name.split(".")[0])]
+    return next(text for text in texts if text.startswith(f"<!-- answer: {name} -->"))
+
+
+def shared(rubric, text):
+    return len(stems(rubric) & stems(text)) / len(stems(rubric))
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=lambda written: written.name)
+def test_a_rubric_speaks_of_what_is_asked(written):
+    """Of the longer words of a rubric, and of each of its items, many stand in the question and its answer."""
+    text = asked(written.name)
+    assert f"({written.points} points)" in text
+    assert sum(item.points for item in written.items) == written.points and len(written.items) > 1
+    assert shared(written.rubric, text) >= 0.4
+    assert all(stems(item.says) & stems(text) for item in written.items)
+
+
+CLOSED = [written for written in WRITTEN if not written.name.endswith(".own")]  # open tasks are read alike
+
+
+@pytest.mark.parametrize("written", CLOSED, ids=lambda written: written.name)
+def test_another_questions_rubric_does_not(written):
+    text = asked(written.name)
+    others = [shared(one.rubric, text) for one in CLOSED if one is not written]
+    assert max(others) < shared(written.rubric, text) - 0.1
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_questions_that_are_referred_to_are_there(key):
+    texts = ["".join(cell["source"]) for cell in questions.cells(key) if cell["cell_type"] == "markdown"]
+    numbers = {int(number) for text in texts for number in re.findall(r"^## (\d+)\. ", text, re.MULTILINE)}
+    meant = {int(number) for text in texts for number in re.findall(r"questions? (\d+)", text)}
+    assert numbers == set(range(1, len(numbers) + 1)) and meant <= numbers

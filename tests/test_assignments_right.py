@@ -996,6 +996,174 @@ def unit_variance(weights, x):
     return [first / z.std(), *unit_variance(others, (z / z.std()).clamp_min(0))]
 """,
     },
+    "a1.facets": {
+        "topk of what is masked": """
+import torch
+def facets(codes, images, centres, nearest):
+    d = torch.cdist(codes, centres)
+    own = d == d.amin(1, keepdim=True)
+    found = []
+    for k in range(d.shape[1]):
+        count = min(nearest, int(own[:, k].sum()))
+        index = torch.where(own[:, k], d[:, k], torch.inf).topk(count, largest=False).indices
+        found.append(images[index].sum(0) / count)
+    return torch.stack(found)
+""",
+        "Python's lists": """
+import torch
+def facets(codes, images, centres, nearest):
+    groups = [[] for _ in centres]
+    for i, c in enumerate(codes):
+        squares = [float(((c - m) ** 2).sum()) for m in centres]
+        k = squares.index(min(squares))
+        groups[k].append((squares[k], i))
+    means = []
+    for g in groups:
+        rows = [i for _, i in sorted(g)[:nearest]]
+        means.append(sum(images[i] for i in rows) / len(rows))
+    return torch.stack(means)
+""",
+        "numpy": """
+import numpy as np
+def facets(codes, images, centres, nearest):
+    c, x, m = codes.numpy(), images.numpy(), centres.numpy()
+    d = np.linalg.norm(c[:, None] - m[None], axis=2)
+    member = d.argmin(1)
+    out = []
+    for k in range(len(m)):
+        order = np.argsort(d[:, k])
+        out.append(x[[i for i in order if member[i] == k][:nearest]].mean(0))
+    return np.stack(out)
+""",
+        "a matrix of weights": """
+import torch
+def facets(codes, images, centres, nearest):
+    away = ((codes[:, None] - centres) ** 2).sum(2)
+    w = torch.zeros_like(away)
+    member = away.argmin(1)
+    for k in range(len(centres)):
+        mine = torch.nonzero(member == k).flatten()
+        few = mine[torch.argsort(away[mine, k])][:nearest]
+        w[few, k] = 1 / len(few)
+    return (w.T @ images.flatten(1)).view(len(centres), *images.shape[1:])
+""",
+    },
+    "a2.seeds": {
+        "by ranks": """
+import torch
+def seeds(heat, inside, outside):
+    rows = heat.flatten(1)
+    rank = rows.argsort(1).argsort(1) / (rows.shape[1] - 1)
+    states = 2 - 2 * (rank <= outside).long() - (rank >= inside).long()
+    return states.view_as(heat)
+""",
+        "numpy": """
+import numpy as np
+def seeds(heat, inside, outside):
+    out = []
+    for one in heat.numpy():
+        low, high = np.quantile(one, [outside, inside])
+        out.append(np.where(one >= high, 1, np.where(one <= low, 0, 2)))
+    return np.stack(out)
+""",
+        "a map at a time": """
+import torch
+def seeds(heat, inside, outside):
+    states = []
+    for one in heat:
+        s = torch.ones_like(one) * 2
+        s[one <= torch.quantile(one, outside)] = 0
+        s[one >= torch.quantile(one, inside)] = 1
+        states.append(s)
+    return torch.stack(states)
+""",
+        "sums of masks": """
+import torch
+def seeds(heat, inside, outside):
+    q = torch.tensor([outside, inside], dtype=heat.dtype, device=heat.device)
+    low, high = heat.flatten(1).quantile(q, dim=1).view(2, -1, 1, 1, 1)
+    hot, cold = (heat >= high).int(), (heat <= low).int()
+    return hot + 2 * (1 - hot) * (1 - cold)
+""",
+    },
+    "a3.code_ascent": {
+        "backward": """
+def code_ascent(net, generator, code, label, low, high, steps, length):
+    c = code.clone()
+    for _ in range(steps):
+        c = c.detach().requires_grad_(True)
+        s = net(generator(c))
+        s[range(len(label)), label].sum().backward()
+        g = c.grad / (c.grad ** 2).sum(1, keepdim=True) ** 0.5
+        c = (c + length * g).detach()
+        c = c.minimum(high).maximum(low)
+    return c
+""",
+        "a code at a time": """
+import torch
+def code_ascent(net, generator, code, label, low, high, steps, length):
+    out = []
+    for c, y in zip(code.split(1), label.tolist()):
+        for _ in range(steps):
+            c = c.clone().requires_grad_()
+            g = torch.autograd.grad(net(generator(c))[0, y], c)[0]
+            c = torch.clamp(c.detach() + length * g / g.norm(), low, high)
+        out.append(c)
+    return torch.cat(out)
+""",
+        "normalize": """
+import torch
+import torch.nn.functional as F
+def code_ascent(net, generator, code, label, low, high, steps, length):
+    for k in range(steps):
+        z = torch.nn.Parameter(code.clone())
+        (-F.nll_loss(net(generator(z)), label, reduction="sum")).backward()
+        moved = code + length * F.normalize(z.grad, dim=1)
+        code = torch.where(moved < low, low, torch.where(moved > high, high, moved))
+    return code
+""",
+        "a descent by SGD": """
+import torch
+def code_ascent(net, generator, code, label, low, high, steps, length):
+    z = code.clone().requires_grad_()
+    sgd = torch.optim.SGD([z], lr=length)
+    for _ in range(steps):
+        sgd.zero_grad()
+        loss = -net(generator(z)).gather(1, label.unsqueeze(1)).sum()
+        loss.backward()
+        z.grad /= z.grad.norm(dim=1, keepdim=True)
+        sgd.step()
+        z.data.clamp_(low, high)
+    return z.detach()
+""",
+    },
+    "a5.perceptual_distance": {
+        "l1_loss": """
+import torch.nn.functional as F
+def perceptual_distance(activations, targets):
+    return sum(F.l1_loss(activations[k], targets[k], reduction="none").mean((1, 2, 3)) for k in activations)
+""",
+        "an image at a time": """
+import torch
+def perceptual_distance(activations, targets):
+    n = len(next(iter(activations.values())))
+    return torch.tensor([sum(float((a[i] - targets[k][i]).abs().mean()) for k, a in activations.items()) for i in range(n)])
+""",
+        "numpy": """
+import numpy as np
+def perceptual_distance(activations, targets):
+    return np.sum([np.abs(a.numpy() - targets[k].numpy()).mean(axis=(1, 2, 3)) for k, a in activations.items()], axis=0)
+""",
+        "a norm over the numbers of values": """
+import torch
+def perceptual_distance(activations, targets):
+    d = 0
+    for k in targets:
+        gap = (targets[k] - activations[k]).flatten(1)
+        d = d + torch.linalg.vector_norm(gap, 1, dim=1) / gap.shape[1]
+    return d
+""",
+    },
 }
 CASES = [(name, how) for name, ways in SOLUTIONS.items() for how in ways]
 

@@ -30,9 +30,10 @@ GROUPS: dict[str, tuple[str, ...]] = {  # the lecture's groups of slides: the qu
     "Maximally activating patches": ("a2.receptive_field", "a2.top_patches"),
     "Occlusion": ("a2.occlusion", "a2.which_map"),
     "Saliency by backprop": ("a2.saliency", "a2.integrated_gradients", "a2.logit"),
-    "Segmentation without supervision": ("a2.overlap", "a2.own"),
+    "Segmentation without supervision": ("a2.overlap", "a2.seeds", "a2.own"),
     "Guided backprop, deconvnet": ("a2.relu_rule", "a2.rule_map"),
     "Gradient ascent, regularisers": ("a3.step", "a3.jittered_slope", "a3.smooth", "a3.ascend", "a3.shape", "a3.own"),
+    "Ascent in codes, facets": ("a3.code_ascent", "a1.facets"),
     "Fooling images": ("a3.pgd",),
     "Intriguing properties; easily fooled": ("a3.fgsm", "a3.pgd", "a3.fooled"),
     "Before ConvNets: HOG": ("a4.orientation_bins",),
@@ -50,7 +51,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # the lecture's groups of slides: the qu
         "a5.weight",
         "a5.own",
     ),
-    "Random weights": ("a5.unit_variance", "a5.untrained"),
+    "Random weights": ("a5.unit_variance", "a5.untrained", "a5.perceptual_distance"),
 }
 
 

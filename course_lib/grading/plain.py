@@ -56,7 +56,8 @@ class Net:
 
         ("conv1", "conv", weight, bias, padding)    ("relu1", "relu")    ("pool1", "maxpool", size)
         ("mean", "avgpool")  mean over all positions, flattened          ("flat", "flatten")
-        ("fc", "linear", weight, bias)
+        ("fc", "linear", weight, bias)                                   ("range", "sigmoid")
+        ("image", "unflatten", 3, height, width)  rows to images
 
     Attributes:
         layers: The layers, in their order.
@@ -90,6 +91,8 @@ def _layer(operation: str, *values: Any) -> nn.Module:
         "maxpool": lambda: nn.MaxPool2d(*values),
         "avgpool": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "flatten": lambda: nn.Flatten(),
+        "unflatten": lambda: nn.Unflatten(1, values),
+        "sigmoid": lambda: nn.Sigmoid(),
     }
     return makers[operation]()
 

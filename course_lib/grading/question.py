@@ -46,11 +46,13 @@ class Mistake:
         function: The wrong answer. It uses nothing but its arguments, torch, F (torch.nn.functional) and the functions
             of the questions that this one needs, for the tests hand in its source as a student would.
         points: What the rubric leaves for it.
+        seen: The courses in whose public solutions it was found; the code here is our own.
     """
 
     says: str
     function: Callable[..., Any]
     points: float = 0.0
+    seen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -562,9 +562,9 @@ CONDITIONAL = Question(
     function="conditional",
     reference=conditional,
     parts=(
-        cloud_part("one cloud", 8, spread=(1.0,), perplexity=3.0),
-        cloud_part("a narrow cloud and a wide one", 4, spread=(0.01, 30.0), perplexity=4.0),
-        cloud_part("codes thousands apart", 3, spread=(3000.0,), perplexity=2.5),
+        cloud_part("one cloud", 5, spread=(1.0,), perplexity=3.0),
+        cloud_part("a narrow cloud and a wide one", 3, spread=(0.01, 30.0), perplexity=4.0),
+        cloud_part("codes thousands apart", 2, spread=(3000.0,), perplexity=2.5),
     ),
     mistakes=(
         Mistake("the bisection walks the wrong way: a larger beta is a narrower neighbourhood", reversed_bisection),
@@ -583,7 +583,7 @@ CONDITIONAL = Question(
         Mistake(
             "rows and columns are exchanged: p[i, j] belongs to code i, and each row adds up to 1", columns_for_rows
         ),
-        Mistake("beta is sought between 0.01 and 100 only", narrow_bracket, 8),
+        Mistake("beta is sought between 0.01 and 100 only", narrow_bracket, 5),
     ),
 )
 
@@ -826,6 +826,93 @@ COLOUR_SHARE = Question(
     ),
 )  # fmt: skip
 
+# ---------------------------------------------------------------- the facets of a class
+
+
+def facets(codes: Tensor, images: Tensor, centres: Tensor, nearest: int) -> Tensor:
+    away = torch.cdist(codes, centres)  # (n, k)
+    outside = F.one_hot(away.argmin(1), len(centres)) == 0
+    rank = away.masked_fill(outside, torch.inf).argsort(0).argsort(0)
+    chosen = ((rank < nearest) & ~outside).to(images.dtype)  # (n, k)
+    mean: Tensor = torch.einsum("nk,nchw->kchw", chosen / chosen.sum(0), images)
+    return mean
+
+
+def facets_part(name: str, points: float, sizes: tuple[int, ...], nearest: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Clusters of codes far from each other, in any order."""
+        spread = torch.randn(len(sizes), 4, generator=generator, dtype=torch.float64)
+        centres = 9 * torch.eye(len(sizes), 4, dtype=torch.float64) + spread
+        member = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        member = member[torch.randperm(len(member), generator=generator)]
+        codes = centres[member] + torch.randn(len(member), 4, generator=generator, dtype=torch.float64)
+        images = torch.rand(len(member), 3, 3, 4, generator=generator, dtype=torch.float64)
+        return {"codes": codes, "images": images, "centres": centres, "nearest": nearest}
+
+    return Part(name, points, inputs)
+
+
+def whole_clusters(codes: Tensor, images: Tensor, centres: Tensor, nearest: int) -> Tensor:
+    member = torch.cdist(codes, centres).argmin(1)
+    return torch.stack([images[member == k].mean(0) for k in range(len(centres))])
+
+
+def of_any_cluster(codes: Tensor, images: Tensor, centres: Tensor, nearest: int) -> Tensor:
+    rows = torch.cdist(centres, codes).topk(nearest, largest=False).indices
+    return images[rows].mean(1)
+
+
+def farthest_of_the_cluster(codes: Tensor, images: Tensor, centres: Tensor, nearest: int) -> Tensor:
+    away = torch.cdist(codes, centres)
+    member, found = away.argmin(1), []
+    for k in range(len(centres)):
+        mine = (member == k).nonzero()[:, 0]
+        found.append(images[mine[away[mine, k].argsort(descending=True)[:nearest]]].mean(0))
+    return torch.stack(found)
+
+
+def nearest_alone(codes: Tensor, images: Tensor, centres: Tensor, nearest: int) -> Tensor:
+    return images[torch.cdist(centres, codes).argmin(1)]
+
+
+def added_up(codes: Tensor, images: Tensor, centres: Tensor, nearest: int) -> Tensor:
+    away = torch.cdist(codes, centres)
+    member, found = away.argmin(1), []
+    for k in range(len(centres)):
+        mine = (member == k).nonzero()[:, 0]
+        found.append(images[mine[away[mine, k].argsort()[:nearest]]].sum(0))
+    return torch.stack(found)
+
+
+def small_clusters_padded(codes: Tensor, images: Tensor, centres: Tensor, nearest: int) -> Tensor:
+    away = torch.cdist(codes, centres)
+    member, found = away.argmin(1), []
+    for k in range(len(centres)):
+        mine = (member == k).nonzero()[:, 0]
+        found.append(images[mine[away[mine, k].argsort()[:nearest]]].sum(0) / nearest)
+    return torch.stack(found)
+
+
+FACETS = Question(
+    name="a1.facets",
+    function="facets",
+    reference=facets,
+    parts=(
+        facets_part("clusters of one size", 3, (6, 6, 6), 4),
+        facets_part("clusters that are smaller than asked for", 2, (3, 9, 5), 6),
+    ),
+    mistakes=(
+        Mistake("the whole cluster is averaged, and not the images nearest to its centre", whole_clusters),
+        Mistake("images of other clusters are averaged where the cluster has too few", of_any_cluster, 3),
+        Mistake("the images farthest from the centre are averaged", farthest_of_the_cluster),
+        Mistake("only the nearest image is returned, and no mean of several", nearest_alone),
+        Mistake("the images are added up, and not averaged", added_up),
+        Mistake(
+            "a small cluster is divided by `nearest`, and not by the number of its images", small_clusters_padded, 3
+        ),
+    ),
+)
+
 WRITTEN = (
     Written(
         "a1.company",
@@ -866,6 +953,7 @@ ASSIGNMENT = Assignment(
         TSNE_SLOPE,
         FILTER_IMAGES,
         COLOUR_SHARE,
+        FACETS,
     ),
     written=WRITTEN,
 )

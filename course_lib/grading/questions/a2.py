@@ -24,6 +24,8 @@ def labels(generator: Generator, n: int) -> Tensor:
     return (torch.randint(CLASSES, (1,), generator=generator) + torch.arange(n)) % CLASSES
 
 
+CS231N, EECS498 = "CS231n", "EECS 498"  # where a mistake was found
+
 # ---------------------------------------------------------------- three backward rules of the ReLU
 
 
@@ -216,21 +218,21 @@ RULE_MAP = Question(
     function="rule_map",
     reference=rule_map,
     parts=(
-        rule_map_part("the gradient, as ever", 3, "gradient", 1),
-        rule_map_part("guided backprop", 5, "guided", 1),
-        rule_map_part("deconvnet", 4, "deconvnet", 1),
+        rule_map_part("the gradient, as ever", 2, "gradient", 1),
+        rule_map_part("guided backprop", 4, "guided", 1),
+        rule_map_part("deconvnet", 3, "deconvnet", 1),
         rule_map_part("a batch, a label for each image", 3, "guided", 3),
     ),
     mistakes=(
-        Mistake("the rule never enters the network: this is the gradient, whatever the rule", plain_gradient, 3),
-        Mistake("the rule is applied once, to the pixels, and not at each ReLU", rule_at_the_pixels, 3),
+        Mistake("the rule never enters the network: this is the gradient, whatever the rule", plain_gradient, 2),
+        Mistake("the rule is applied once, to the pixels, and not at each ReLU", rule_at_the_pixels, 2),
         Mistake(
             "the rule works on what PyTorch has sent through the ReLU already; 'deconvnet' wants what arrives there",
             masked_already,
-            11,
+            9,
         ),
-        Mistake("only the last ReLU follows the rule", last_relu_only, 3),
-        Mistake("the first image's label was used for every image", one_label_for_all_maps, 12),
+        Mistake("only the last ReLU follows the rule", last_relu_only, 2),
+        Mistake("the first image's label was used for every image", one_label_for_all_maps, 9),
         Mistake("the probability was differentiated, and not the score before the softmax", rule_of_the_probability),
         Mistake("the signs are lost: an absolute value was taken", sizes_only),
         Mistake("the three colours became one map; all three are asked for", one_map_for_the_colours),
@@ -316,6 +318,30 @@ def times_the_pixels(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
     return (gradient * x).detach().abs().amax(1, keepdim=True)
 
 
+def of_the_mean_cross_entropy(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(net(x), label), x)
+    return gradient.abs().amax(1, keepdim=True)
+
+
+def positive_gradients(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
+    return gradient.clamp(min=0).amax(1, keepdim=True)
+
+
+def of_the_gap_to_one(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((1 - net(x).gather(1, label[:, None])).square().sum(), x)
+    return gradient.abs().amax(1, keepdim=True)
+
+
+def no_dimension_of_colours(net: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x).gather(1, label[:, None]).sum(), x)
+    return gradient.abs().amax(1)
+
+
 SALIENCY = Question(
     name="a2.saliency",
     function="saliency",
@@ -326,7 +352,7 @@ SALIENCY = Question(
         Mistake("the cross-entropy was differentiated, and not the score", of_the_cross_entropy),
         Mistake("the maximum over the three colours is missing", no_maximum),
         Mistake("the colours were summed, where their signs cancel, and not maximised", colours_summed),
-        Mistake("the maximum was taken before the absolute value", no_absolute_value),
+        Mistake("the maximum was taken before the absolute value", no_absolute_value, seen=(CS231N, EECS498)),
         Mistake("the first image's label was used for every image", one_label_for_all, 6),
         Mistake("the class that the network names was differentiated, and not the one in label", of_the_winner),
         Mistake(
@@ -336,6 +362,22 @@ SALIENCY = Question(
         ),
         Mistake("the colours were averaged, and not maximised", colours_averaged),
         Mistake("the gradient was multiplied by the image", times_the_pixels),
+        Mistake(
+            "the cross-entropy, averaged over the batch, was differentiated, and not the score",
+            of_the_mean_cross_entropy,
+            seen=(EECS498,),
+        ),
+        Mistake(
+            "only the positive parts of the gradient count, and not its absolute value",
+            positive_gradients,
+            seen=(CS231N,),
+        ),
+        Mistake("(1 - score)^2 was differentiated, and not the score", of_the_gap_to_one, seen=(CS231N,)),
+        Mistake(
+            "the dimension of the colours is gone; keepdim=True keeps it, with length 1",
+            no_dimension_of_colours,
+            seen=(CS231N, EECS498),
+        ),
     ),
 )
 
@@ -555,13 +597,13 @@ INTEGRATED_GRADIENTS = Question(
     name="a2.integrated_gradients",
     function="integrated_gradients",
     reference=integrated_gradients,
-    parts=(path_part("from black", 6, 0.0), path_part("from grey", 4, 0.5)),
+    parts=(path_part("from black", 5, 0.0), path_part("from grey", 3, 0.5)),
     mistakes=(
         Mistake("the factor x - b is missing", path_without_its_length),
-        Mistake("the gradients are multiplied by x, and not by x - b", times_the_image, 6),
+        Mistake("the gradients are multiplied by x, and not by x - b", times_the_image, 5),
         Mistake("the gradients are taken at the left end of each step, and not in its middle", from_the_left),
         Mistake("the gradients are summed, and not averaged", summed_not_averaged),
-        Mistake("the path begins at black, whatever the baseline", always_from_black, 6),
+        Mistake("the path begins at black, whatever the baseline", always_from_black, 5),
         Mistake("the gradients are taken at the right end of each step, and not in its middle", from_the_right),
         Mistake("the points run from b to x, both included, as linspace(0, 1, m) gives them", with_both_ends),
         Mistake("the signs are lost: an absolute value was taken", signs_lost),
@@ -828,13 +870,81 @@ TOP_PATCHES = Question(
     ),
 )
 
+# ---------------------------------------------------------------- seeds of a cut-out
+
+
+def seeds(heat: Tensor, inside: float, outside: float) -> Tensor:
+    rows = heat.flatten(1)
+    low, high = torch.quantile(rows, rows.new_tensor([outside, inside]), dim=1)  # (n,)
+    return torch.where(rows >= high[:, None], 1, torch.where(rows <= low[:, None], 0, 2)).view_as(heat)
+
+
+def seeds_part(name: str, points: float, n: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """Maps of which each next one is higher and rises more."""
+        heat = torch.randn(n, 1, 8, 11, generator=generator, dtype=torch.float64)
+        scale = torch.arange(1.0, n + 1).double().view(n, 1, 1, 1)
+        drawn = torch.rand(2, generator=generator).tolist()
+        return {"heat": scale * (1 + heat), "inside": 0.85 + 0.1 * drawn[0], "outside": 0.2 + 0.2 * drawn[1]}
+
+    return Part(name, points, inputs)
+
+
+def one_quantile_for_all(heat: Tensor, inside: float, outside: float) -> Tensor:
+    low, high = heat.quantile(outside), heat.quantile(inside)
+    return torch.where(heat >= high, 1, torch.where(heat <= low, 0, 2))
+
+
+def shares_of_the_largest(heat: Tensor, inside: float, outside: float) -> Tensor:
+    largest = heat.amax((1, 2, 3), keepdim=True)
+    return torch.where(heat >= inside * largest, 1, torch.where(heat <= outside * largest, 0, 2))
+
+
+def object_for_background(heat: Tensor, inside: float, outside: float) -> Tensor:
+    rows = heat.flatten(1)
+    low, high = (rows.quantile(share, 1, keepdim=True) for share in (outside, inside))
+    return torch.where(rows >= high, 0, torch.where(rows <= low, 1, 2)).view_as(heat)
+
+
+def undecided_as_object(heat: Tensor, inside: float, outside: float) -> Tensor:
+    rows = heat.flatten(1)
+    low, high = (rows.quantile(share, 1, keepdim=True) for share in (outside, inside))
+    return torch.where(rows >= high, 1, torch.where(rows <= low, 0, 3)).view_as(heat)
+
+
+def nothing_undecided(heat: Tensor, inside: float, outside: float) -> Tensor:
+    rows = heat.flatten(1)
+    return (rows >= rows.quantile(inside, 1, keepdim=True)).long().view_as(heat)
+
+
+def coldest_as_object(heat: Tensor, inside: float, outside: float) -> Tensor:
+    rows = -heat.flatten(1)
+    low, high = (rows.quantile(share, 1, keepdim=True) for share in (outside, inside))
+    return torch.where(rows >= high, 1, torch.where(rows <= low, 0, 2)).view_as(heat)
+
+
+SEEDS = Question(
+    name="a2.seeds",
+    function="seeds",
+    reference=seeds,
+    parts=(seeds_part("one map", 3, 1), seeds_part("a batch of maps of different heights", 2, 3)),
+    mistakes=(
+        Mistake("the quantiles are those of all maps together; each map has its own", one_quantile_for_all, 3),
+        Mistake("shares of the largest value are taken, and not quantiles", shares_of_the_largest),
+        Mistake("object and background are exchanged", object_for_background),
+        Mistake("undecided pixels begin as object (3), and should begin as background (2)", undecided_as_object),
+        Mistake("no pixel is left for GrabCut to decide", nothing_undecided),
+        Mistake("the coldest pixels are the object's", coldest_as_object),
+    ),
+)
+
 WRITTEN = (
     Written(
         "a2.logit",
         5,
         "2 points: where the network is sure, the softmax is flat and its gradient nearly 0. 2 points: the gradient of "
         "the probability mixes in the other classes (it is p_y times the gradient of S_y less the mean gradient). "
-        "1 point: a number of the student's own image.",
+        "1 point: the two largest values of a scene.",
     ),
     Written(
         "a2.which_map",
@@ -848,8 +958,8 @@ WRITTEN = (
         10,
         "3 points: maps of the student's own photograph by three of their functions, and the cut-out that one of them "
         "seeds. 3 points: two settings beside it, one thing changed at a time (patch, stride, rule, class), and what "
-        "each one did. 2 points: a number that a map cannot give itself: the probability with the found region "
-        "covered, or kept alone. 2 points: where the picture misleads, and how one would notice.",
+        "each one did. 2 points: the probability with the cut-out alone, or without it, which no map gives itself. "
+        "2 points: where the picture misleads, and how one would notice.",
     ),
 )
 
@@ -863,6 +973,7 @@ ASSIGNMENT = Assignment(
         OCCLUSION,
         INTEGRATED_GRADIENTS,
         OVERLAP,
+        SEEDS,
         RECEPTIVE_FIELD,
         TOP_PATCHES,
     ),

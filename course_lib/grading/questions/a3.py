@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from course_lib import adversarial, measure
-from course_lib.grading.plain import Plain, net
+from course_lib.grading.plain import Net, Plain, net
 from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
 from course_lib.optimizers import steepest
 
@@ -23,6 +23,8 @@ def labels(generator: Generator, n: int) -> Tensor:
     """Labels of which no two neighbours are equal, so that one image's label never serves for the next."""
     return (torch.randint(CLASSES, (1,), generator=generator) + torch.arange(n)) % CLASSES
 
+
+CS231N, EECS498 = "CS231n", "EECS 498"  # where a mistake was found
 
 # ---------------------------------------------------------------- one step of gradient ascent
 
@@ -93,6 +95,37 @@ def signs_alone(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor
     return (x + length * (slope - 2 * decay * (x - 0.5)).sign()).clamp(0, 1)
 
 
+def over_the_squared_length(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x + length * climb / climb.square().sum((1, 2, 3), keepdim=True).clamp(min=1e-12)).clamp(0, 1)
+
+
+def over_the_sum(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x + length * climb / (climb.sum((1, 2, 3), keepdim=True) + 1e-12)).clamp(0, 1)
+
+
+def each_colour_alone(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x + length * climb / climb.square().sum((2, 3), keepdim=True).sqrt().clamp(min=1e-12)).clamp(0, 1)
+
+
+def decay_of_the_length(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    off = x - 0.5
+    climb = slope - decay * off / off.square().sum((1, 2, 3), keepdim=True).sqrt()
+    return (x + length * F.normalize(climb.flatten(1)).view_as(climb)).clamp(0, 1)
+
+
+def decay_beside_the_direction(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    direction = F.normalize(slope.flatten(1)).view_as(slope)
+    return (x + length * (direction - 2 * decay * (x - 0.5))).clamp(0, 1)
+
+
+def length_twice(x: Tensor, slope: Tensor, length: float, decay: float) -> Tensor:
+    climb = slope - 2 * decay * (x - 0.5)
+    return (x + length**2 * F.normalize(climb.flatten(1)).view_as(climb)).clamp(0, 1)
+
+
 STEP = Question(
     name="a3.step",
     function="step",
@@ -104,19 +137,44 @@ STEP = Question(
         step_part("a gradient of zero, no step", 1, lengths=(1, 0), length=1.0, decay=0.0, low=0.3, high=0.7),
     ),
     mistakes=(
-        Mistake("the step goes downhill", downhill),
-        Mistake("the direction is not divided by its length", as_long_as_the_gradient),
+        Mistake("the step goes downhill", downhill, seen=(CS231N,)),
+        Mistake("the direction is not divided by its length", as_long_as_the_gradient, seen=(CS231N, EECS498)),
         Mistake("the direction is divided by its largest value, and not by its length", over_the_largest),
-        Mistake("the decay pulls towards black (0), and not towards mid grey (0.5)", towards_black, 3),
-        Mistake("the derivative of the square has lost its factor 2", without_the_two, 3),
+        Mistake(
+            "the decay pulls towards black (0), and not towards mid grey (0.5)",
+            towards_black,
+            3,
+            seen=(CS231N, EECS498),
+        ),
+        Mistake("the derivative of the square has lost its factor 2", without_the_two, 3, seen=(CS231N,)),
         Mistake("the whole batch shares one length; each image has its own", one_length_for_the_batch, 4),
         Mistake("the result is not clipped to [0, 1]", out_of_the_range, 4),
-        Mistake("the decay pushes away from mid grey: its sign is reversed", away_from_grey, 3),
+        Mistake("the decay pushes away from mid grey: its sign is reversed", away_from_grey, 3, seen=(CS231N,)),
         Mistake(
             "the colours of each pixel were brought to length one, and not the whole image (F.normalize: dim=1)",
             each_pixel_alone,
         ),
         Mistake("only the signs of the direction are kept", signs_alone),
+        Mistake(
+            "the direction is divided by the square of its length", over_the_squared_length, seen=(CS231N, EECS498)
+        ),
+        Mistake(
+            "the direction is divided by the sum of its values, and not by its length", over_the_sum, seen=(CS231N,)
+        ),
+        Mistake("each colour was brought to length one, and not the whole image", each_colour_alone, seen=(EECS498,)),
+        Mistake(
+            "the length of x - 1/2 was differentiated for the decay, and not its square",
+            decay_of_the_length,
+            3,
+            seen=(CS231N, EECS498),
+        ),
+        Mistake(
+            "the decay is added to a gradient that has length one already",
+            decay_beside_the_direction,
+            3,
+            seen=(EECS498,),
+        ),
+        Mistake("alpha multiplies the step twice", length_twice, 4, seen=(CS231N,)),
     ),
     tolerance=1e-4,
 )
@@ -213,6 +271,30 @@ def rolled_on(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tenso
     return total / len(shifts)
 
 
+def of_the_log_probability(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    shown = [net(x.roll((a, b), (2, 3))).log_softmax(1).gather(1, label[:, None]).sum() for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(shown).sum(), x)[0] / len(shifts)
+
+
+def scores_sent_back(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    halves = [net(x.roll((a, b), (2, 3))).gather(1, label[:, None]).square().sum() / 2 for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(halves).sum(), x)[0] / len(shifts)
+
+
+def averaged_over_the_images(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    scores = [net(x.roll((a, b), (2, 3))).gather(1, label[:, None]).mean() for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(scores).mean(), x)[0]
+
+
+def every_label_for_every_image(net: nn.Module, x: Tensor, label: Tensor, shifts: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    scores = [net(x.roll((a, b), (2, 3)))[:, label].sum() for a, b in shifts.tolist()]
+    return torch.autograd.grad(torch.stack(scores).sum(), x)[0] / len(shifts)
+
+
 JITTERED_SLOPE = Question(
     name="a3.jittered_slope",
     function="jittered_slope",
@@ -229,9 +311,31 @@ JITTERED_SLOPE = Question(
         Mistake("only the last shift counts", only_the_last_shift, 6),
         Mistake("each shift starts where the last one ended, and not at x", each_on_top_of_the_last, 6),
         Mistake("the probability was differentiated, and not the score before the softmax", of_the_probability),
-        Mistake("the cross-entropy was differentiated, and not the score", of_the_loss),
+        Mistake("the cross-entropy was differentiated, and not the score", of_the_loss, seen=(CS231N,)),
         Mistake("the first image's label was used for every image", one_label_for_all, 6),
         Mistake("the gradient is rolled on by the same shift, and not back", rolled_on, 2),
+        Mistake(
+            "the logarithm of the probability was differentiated, and not the score",
+            of_the_log_probability,
+            seen=(EECS498,),
+        ),
+        Mistake(
+            "each image's gradient is multiplied by its score: the scores were sent back",
+            scores_sent_back,
+            seen=(CS231N,),
+        ),
+        Mistake(
+            "the scores are averaged over the images, too; each has its own",
+            averaged_over_the_images,
+            6,
+            seen=(EECS498,),
+        ),
+        Mistake(
+            "net(...)[:, label] takes every image's label for every image; each has its own",
+            every_label_for_every_image,
+            6,
+            seen=(CS231N, EECS498),
+        ),
     ),
 )
 
@@ -324,19 +428,19 @@ SMOOTH = Question(
     function="smooth",
     reference=smooth,
     parts=(
-        smooth_part("power 0, which changes nothing", 2, 16, 16, 0.0),
-        smooth_part("a square image", 5, 16, 16, 2.0),
-        smooth_part("wider than high, and odd", 3, 12, 17, 1.0),
+        smooth_part("power 0, which changes nothing", 1, 16, 16, 0.0),
+        smooth_part("a square image", 2, 16, 16, 2.0),
+        smooth_part("wider than high, and odd", 2, 12, 17, 1.0),
     ),
     mistakes=(
-        Mistake("frequencies are multiplied by f^power, and not divided", fine_before_coarse, 2),
-        Mistake("the two frequencies are added; f is the root of the sum of their squares", frequencies_added, 2),
-        Mistake("f^2 stands where f should: the root is missing", root_forgotten, 2),
+        Mistake("frequencies are multiplied by f^power, and not divided", fine_before_coarse, 1),
+        Mistake("the two frequencies are added; f is the root of the sum of their squares", frequencies_added, 1),
+        Mistake("f^2 stands where f should: the root is missing", root_forgotten, 1),
         Mistake("frequency 0 is set to zero, and not raised to the smallest frequency", mean_taken_out),
-        Mistake("the division is by f, whatever the power", always_once, 3),
-        Mistake("the inverse transform was not told the width, and odd widths lose a column", even_width, 7),
-        Mistake("the smallest frequency is 1 / height, and not 1 / the longer side", floor_of_the_height, 7),
-        Mistake("the frequencies are in the order of fftshift, and the transform is not", frequencies_shifted, 2),
+        Mistake("the division is by f, whatever the power", always_once, 2),
+        Mistake("the inverse transform was not told the width, and odd widths lose a column", even_width, 3),
+        Mistake("the smallest frequency is 1 / height, and not 1 / the longer side", floor_of_the_height, 3),
+        Mistake("the frequencies are in the order of fftshift, and the transform is not", frequencies_shifted, 1),
         Mistake("the absolute value was taken at the end, and not the real part", absolute_value),
     ),
 )
@@ -467,6 +571,190 @@ ASCEND = Question(
     needs=("a3.step", "a3.jittered_slope", "a3.smooth"),
 )
 
+# ---------------------------------------------------------------- the climb in codes
+
+
+def code_ascent(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        score = net(generator(code)).gather(1, label[:, None]).sum()
+        (gradient,) = torch.autograd.grad(score, code)
+        code = (code + length * steepest(gradient, "l2")).clamp(low, high)
+    return code.detach()
+
+
+def codes_part(name: str, points: float, *, n: int, steps: int, room: float) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        """A generator of one layer; ranges that differ from unit to unit, with some `room` around the code."""
+        weight = torch.randn(3 * 16 * 16, 6, generator=generator, dtype=torch.float64)
+        layers = (
+            ("fc", "linear", weight, torch.zeros(len(weight), dtype=torch.float64)),
+            ("image", "unflatten", 3, 16, 16),
+            ("range", "sigmoid"),
+        )
+        code = torch.rand(n, 6, generator=generator, dtype=torch.float64)
+        drawn = room * (0.2 + torch.rand(2, 6, generator=generator, dtype=torch.float64))
+        return {
+            "net": net(generator, classes=CLASSES),
+            "generator": Net(layers),
+            "code": code,
+            "label": labels(generator, n),
+            "low": code.amin(0) - drawn[0],
+            "high": code.amax(0) + drawn[1],
+            "steps": steps,
+            "length": 0.4,
+        }
+
+    return Part(name, points, inputs)
+
+
+def down_in_codes(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        (g,) = torch.autograd.grad(net(generator(code)).gather(1, label[:, None]).sum(), code)
+        code = (code - length * F.normalize(g)).clamp(low, high)
+    return code.detach()
+
+
+def out_of_their_range(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        (g,) = torch.autograd.grad(net(generator(code)).gather(1, label[:, None]).sum(), code)
+        code = code + length * F.normalize(g)
+    return code.detach()
+
+
+def brought_back_at_the_end(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        (g,) = torch.autograd.grad(net(generator(code)).gather(1, label[:, None]).sum(), code)
+        code = code + length * F.normalize(g)
+    return code.detach().clamp(low, high)
+
+
+def one_range_for_all_units(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        (g,) = torch.autograd.grad(net(generator(code)).gather(1, label[:, None]).sum(), code)
+        code = (code + length * F.normalize(g)).clamp(low.min(), high.max())
+    return code.detach()
+
+
+def length_of_the_gradient(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        (g,) = torch.autograd.grad(net(generator(code)).gather(1, label[:, None]).sum(), code)
+        code = (code + length * g).clamp(low, high)
+    return code.detach()
+
+
+def one_length_for_all_codes(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    for _ in range(steps):
+        code = code.detach().requires_grad_()
+        (g,) = torch.autograd.grad(net(generator(code)).gather(1, label[:, None]).sum(), code)
+        code = (code + length * g / g.square().sum().sqrt()).clamp(low, high)
+    return code.detach()
+
+
+def first_gradient_in_codes(
+    net: nn.Module,
+    generator: nn.Module,
+    code: Tensor,
+    label: Tensor,
+    low: Tensor,
+    high: Tensor,
+    steps: int,
+    length: float,
+) -> Tensor:
+    code = code.detach().requires_grad_()
+    (g,) = torch.autograd.grad(net(generator(code)).gather(1, label[:, None]).sum(), code)
+    for _ in range(steps):
+        code = (code + length * F.normalize(g)).clamp(low, high)
+    return code.detach()
+
+
+CODE_ASCENT = Question(
+    name="a3.code_ascent",
+    function="code_ascent",
+    reference=code_ascent,
+    parts=(
+        codes_part("a step that stays in the range", 2, n=1, steps=1, room=9.0),
+        codes_part("steps of a batch that leave it", 3, n=3, steps=6, room=0.3),
+    ),
+    mistakes=(
+        Mistake("the steps go down the score", down_in_codes),
+        Mistake("the codes are not brought back to their range", out_of_their_range, 2),
+        Mistake("the codes are brought back at the end only, and not after each step", brought_back_at_the_end, 2),
+        Mistake("one range serves all units, and each has its own", one_range_for_all_units, 2),
+        Mistake("the gradient is not divided by its length", length_of_the_gradient),
+        Mistake("the whole batch shares one length; each code has its own", one_length_for_all_codes, 2),
+        Mistake("every step takes the first gradient again", first_gradient_in_codes, 2),
+    ),
+)
+
 # ---------------------------------------------------------------- the fast gradient sign
 
 
@@ -543,7 +831,7 @@ FGSM = Question(
         Mistake("a target is treated like the true label", never_targeted, 7),
         Mistake("the loss falls where it should rise: the sign is reversed", less_wrong),
         Mistake("the step is along the gradient itself, and not along its sign", along_the_gradient),
-        Mistake("the score was differentiated, and not the cross-entropy", from_the_score),
+        Mistake("the score was differentiated, and not the cross-entropy", from_the_score, seen=(CS231N, EECS498)),
         Mistake("the result is not clipped to [0, 1]", unclipped, 7),
         Mistake("the change is returned, and not the image", step_itself),
         Mistake("the gradient was divided by its length, and its sign was not taken", along_the_unit_gradient),
@@ -763,6 +1051,84 @@ def no_target(
     return moved.detach()
 
 
+def gradients_pile_up(
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
+) -> Tensor:
+    way = -step_size if targeted else step_size
+    moved, total = (x + noise).clamp(0, 1), torch.zeros_like(x)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        total = total + torch.autograd.grad(F.cross_entropy(net(moved), label), moved)[0]
+        moved = (x + (moved + way * total.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
+def steps_of_unit_length(
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
+) -> Tensor:
+    way = -step_size if targeted else step_size
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label, reduction="sum"), moved)
+        g = g / g.square().sum((1, 2, 3), keepdim=True).sqrt()
+        moved = (x + (moved + way * g - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
+def steps_over_the_squared_length(
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
+) -> Tensor:
+    way = -step_size if targeted else step_size
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(F.cross_entropy(net(moved), label, reduction="sum"), moved)
+        g = g / g.square().sum((1, 2, 3), keepdim=True)
+        moved = (x + (moved + way * g - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
+def steps_of_the_score(
+    net: nn.Module,
+    x: Tensor,
+    label: Tensor,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    noise: Tensor,
+    targeted: bool,
+) -> Tensor:
+    way = step_size if targeted else -step_size
+    moved = (x + noise).clamp(0, 1)
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        (g,) = torch.autograd.grad(net(moved).gather(1, label[:, None]).sum(), moved)
+        moved = (x + (moved + way * g.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    return moved.detach()
+
+
 PGD = Question(
     name="a3.pgd",
     function="pgd",
@@ -783,6 +1149,18 @@ PGD = Question(
         Mistake("the steps are along the gradient itself, and not along its sign", steps_along_the_gradient),
         Mistake("the noise is added before every step, and not once", noise_every_time, 14),
         Mistake("a target is treated like the true label", no_target, 16),
+        Mistake("gradients pile up: each step takes the sum of all so far", gradients_pile_up, 4, seen=(EECS498,)),
+        Mistake(
+            "the gradient was divided by its length, and its sign was not taken",
+            steps_of_unit_length,
+            seen=(CS231N, EECS498),
+        ),
+        Mistake(
+            "the gradient was divided by its squared length, and its sign was not taken",
+            steps_over_the_squared_length,
+            seen=(CS231N, EECS498),
+        ),
+        Mistake("the score was differentiated, and not the cross-entropy", steps_of_the_score, seen=(CS231N, EECS498)),
     ),
 )
 
@@ -876,7 +1254,7 @@ WRITTEN = (
         "2 points: compares the recognition of 'jitter' and 'smooth', blurred, by numbers with their intervals. "
         "1 point: dividing by f^p changes which small step is steepest (another measure of length), but not the "
         "score that is climbed nor its maxima. 1 point: the network that guided the climb, or a sibling of the same "
-        "architecture, is no fair judge; it is sure of the noise, too. 1 point: the row of the student's own setting.",
+        "architecture, is no fair judge; it is sure of the noise, too. 1 point: what the student's own row changed.",
     ),
     Written(
         "a3.linear",
@@ -900,6 +1278,6 @@ WRITTEN = (
 ASSIGNMENT = Assignment(
     name="a3_ascent",
     title="Gradient ascent and adversarial examples",
-    questions=(STEP, JITTERED_SLOPE, SMOOTH, ASCEND, FGSM, PGD, FOOLED),
+    questions=(STEP, JITTERED_SLOPE, SMOOTH, ASCEND, CODE_ASCENT, FGSM, PGD, FOOLED),
     written=WRITTEN,
 )

@@ -23,6 +23,8 @@ def images(generator: Generator, *shape: int) -> Tensor:
     return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
 
+CS231N, EECS498 = "CS231n", "EECS 498"  # where a mistake was found
+
 # ---------------------------------------------------------------- the distance of codes
 
 
@@ -69,6 +71,10 @@ def one_for_the_batch(a: Tensor, a0: Tensor) -> Tensor:
     return ((a - a0).flatten(1).square().sum(1) / a0.flatten(1).square().sum(1)).mean()
 
 
+def squares_alone(a: Tensor, a0: Tensor) -> Tensor:
+    return (a - a0).flatten(1).square().sum(1)
+
+
 CODE_DISTANCE = Question(
     name="a4.code_distance",
     function="code_distance",
@@ -84,6 +90,7 @@ CODE_DISTANCE = Question(
         Mistake("it is a mean square, not divided by the target's norm", mean_square),
         Mistake("the first target is used for every image", first_target, 2),
         Mistake("one number is returned, and not one for each image", one_for_the_batch),
+        Mistake("it is not divided by the target's norm", squares_alone, seen=(CS231N,)),
     ),
 )
 
@@ -344,6 +351,22 @@ def from_zero(net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, s
     return w.detach().sigmoid()
 
 
+def squares_of_pixels(
+    net: nn.Module, layer: str, x: Tensor, z: Tensor, weight: float, steps: int, rate: float
+) -> Tensor:
+    taps = Taps(net, layer)
+    a0 = taps(x)[layer].detach()
+    w = z.detach().clone().requires_grad_()
+    engine = torch.optim.Adam([w], lr=rate)
+    for _ in range(steps):
+        y = w.sigmoid()
+        loss = code_distance(taps(y)[layer], a0).sum() + weight * y.square().sum()
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+    return w.detach().sigmoid()
+
+
 INVERT = Question(
     name="a4.invert",
     function="invert",
@@ -361,6 +384,9 @@ INVERT = Question(
         Mistake("the code moves away from its target", away_from_the_code),
         Mistake("the steps are those of plain gradient descent, and not of Adam", plain_descent),
         Mistake("the descent starts from mid grey, and not from z", from_zero),
+        Mistake(
+            "the squares of the pixels are lowered, and not the total variation", squares_of_pixels, 12, seen=(CS231N,)
+        ),
     ),
     needs=("a4.code_distance", "a4.variation_slope"),
     seconds=20.0,
@@ -575,6 +601,28 @@ def shifted_on(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[
     return dreamt.roll(tuple(shift), (2, 3))
 
 
+def as_large_as_it_is(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return (x.detach() + step * g).clamp(0, 1)
+
+
+def over_the_length(net: nn.Module, layer: str, x: Tensor, step: float, shift: tuple[int, int]) -> Tensor:
+    x = x.detach().requires_grad_()
+    a = x.roll(tuple(shift), (2, 3))
+    for name, module in net.named_children():
+        a = module(a)
+        if name == layer:
+            break
+    (g,) = torch.autograd.grad(a, x, a.detach())
+    return (x.detach() + step * g / g.square().sum((1, 2, 3), keepdim=True).sqrt()).clamp(0, 1)
+
+
 DREAM_STEP = Question(
     name="a4.dream_step",
     function="dream_step",
@@ -593,6 +641,8 @@ DREAM_STEP = Question(
         Mistake("the result is not brought back to [0, 1]", out_of_range),
         Mistake("only the gradient's sign is kept, and not its size", dream_of_signs),
         Mistake("the image is shifted on, and not back", shifted_on, 11),
+        Mistake("the gradient is not divided by its mean size", as_large_as_it_is, seen=(CS231N,)),
+        Mistake("the gradient is divided by its length, and not by its mean size", over_the_length),
     ),
 )
 
@@ -721,7 +771,7 @@ WRITTEN = (
         "a4.square",
         5,
         "2 points: the chain rule, J^T f is the gradient of sum f^2 / 2. 2 points: ones are the gradient of sum f, "
-        "which raises all units alike, also those that are off. 1 point: the figure or a number of the run.",
+        "which raises all units alike, also those that are off. 1 point: how the image differs, by a figure or a number.",
     ),
     Written(
         "a4.forgotten",

@@ -13,6 +13,8 @@ from course_lib.taps import Taps
 
 __all__ = ["ASSIGNMENT"]
 
+CS231N, EECS498 = "CS231n", "EECS 498"  # where a mistake was found
+
 # ---------------------------------------------------------------- distances of neighbourhoods
 
 
@@ -165,6 +167,16 @@ def reshaped_not_transposed(a: Tensor) -> Tensor:
     return rows.mT @ rows
 
 
+def over_all_activations(a: Tensor) -> Tensor:
+    rows = a.flatten(2)
+    return rows @ rows.mT / a[0].numel()
+
+
+def images_as_channels(a: Tensor) -> Tensor:
+    rows = a.flatten(0, 1).flatten(1)
+    return rows @ rows.T
+
+
 GRAM_MATRIX = Question(
     name="a5.gram_matrix",
     function="gram_matrix",
@@ -174,9 +186,19 @@ GRAM_MATRIX = Question(
         Mistake("it was divided by the number of positions; here nothing is divided yet", gram_of_the_mean),
         Mistake("positions were multiplied with positions, and not channels with channels", gram_of_positions),
         Mistake("the mean was taken off first: that is a covariance", covariance),
-        Mistake("the images of a batch were added up", one_gram_for_all, 3),
+        Mistake("the images of a batch were added up", one_gram_for_all, 3, seen=(CS231N,)),
         Mistake("channels and positions were mixed by a reshape after a permute", channels_and_positions_mixed),
         Mistake("reshape(n, h w, c) is no transpose: it mixes channels and positions", reshaped_not_transposed),
+        Mistake(
+            "it was divided by the number of all activations, c h w; here nothing is divided yet",
+            over_all_activations,
+            seen=(CS231N, EECS498),
+        ),
+        Mistake(
+            "images and channels became one dimension; each image has a matrix of its own",
+            images_as_channels,
+            seen=(CS231N,),
+        ),
     ),
 )
 
@@ -281,8 +303,8 @@ TEXTURE_ENERGY = Question(
     ),
     mistakes=(
         Mistake("both Gram matrices are divided by the image's number of positions", both_over_one_size, 7),
-        Mistake("the weights of the layers are not used", weights_left_out, 7),
-        Mistake("the factor 1/4 is missing (a mean divides by N^2 alone)", mean_of_squares),
+        Mistake("the weights of the layers are not used", weights_left_out, 7, seen=(CS231N,)),
+        Mistake("the factor 1/4 is missing (a mean divides by N^2 alone)", mean_of_squares, seen=(CS231N, EECS498)),
         Mistake("the factor 1 / (4 N^2) is missing", channels_not_counted),
         Mistake("the Gram matrices are not divided by their numbers of positions", positions_not_counted),
         Mistake("activations are compared position by position, and not their Gram matrices", activations_compared),
@@ -391,17 +413,22 @@ def one_for_each_image(a: Tensor, a0: Tensor) -> Tensor:
     return (a - a0).flatten(1).square().sum(1) / 2
 
 
+def content_of_the_first_image(a: Tensor, a0: Tensor) -> Tensor:
+    return (a[0] - a0[0]).square().sum() / 2
+
+
 CONTENT_ENERGY = Question(
     name="a5.content_energy",
     function="content_energy",
     reference=content_energy,
     parts=(content_part("one image", 1, 1, 4, 5, 6), content_part("a batch", 1, 3, 4, 5, 6)),
     mistakes=(
-        Mistake("the factor 1/2 is missing", whole_squares),
+        Mistake("the factor 1/2 is missing", whole_squares, seen=(CS231N, EECS498)),
         Mistake("the squares are averaged, and they should be summed", mean_of_all),
         Mistake("the root of the sum is taken", length_of_the_gap),
         Mistake("the gaps are not squared", sizes_of_the_gaps),
         Mistake("each image gets a number of its own, and one sum for the batch is asked for", one_for_each_image),
+        Mistake("only the first image counts", content_of_the_first_image, 1, seen=(CS231N,)),
     ),
 )
 
@@ -454,7 +481,7 @@ TOTAL_VARIATION = Question(
         Mistake("the image continues at the other border", round_the_border),
         Mistake("only the differences across are there, and none down", across_only),
         Mistake("the last row and the last column lose differences that they have", last_row_and_column_cut),
-        Mistake("only the first image counts", first_image_alone, 2),
+        Mistake("only the first image counts", first_image_alone, 2, seen=(EECS498,)),
     ),
 )
 
@@ -751,6 +778,93 @@ def style_unweighted(
     return x.detach()
 
 
+def clamped_before_the_step(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        x.data.clamp_(0, 1)
+        a = taps(x)
+        loss = (
+            alpha * content_energy(a[deep], goal)
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+    return x.detach()
+
+
+def content_without_its_half(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = (
+            alpha * (a[deep] - goal).square().sum()
+            + texture_energy(a, targets, weights)
+            + smoothness * total_variation(x)
+        )
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
+def roughness_half_weighted(
+    net: nn.Module,
+    content: Tensor,
+    style: Tensor,
+    deep: str,
+    weights: dict[str, float],
+    alpha: float,
+    smoothness: float,
+    steps: int,
+    rate: float,
+) -> Tensor:
+    taps = Taps(net, *dict.fromkeys([deep, *weights]))
+    goal = taps(content)[deep].detach()
+    targets = {name: one.detach() for name, one in taps(style).items()}
+    x = content.clone().requires_grad_()
+    engine = torch.optim.Adam([x], lr=rate)
+    for _ in range(steps):
+        a = taps(x)
+        loss = alpha * content_energy(a[deep], goal) + texture_energy(a, targets, weights)
+        loss = loss + smoothness * x.diff(dim=3).square().sum() + x.diff(dim=2).square().sum()
+        engine.zero_grad()
+        loss.backward()
+        engine.step()
+        x.data.clamp_(0, 1)
+    return x.detach()
+
+
 TRANSFER = Question(
     name="a5.transfer",
     function="transfer",
@@ -774,6 +888,16 @@ TRANSFER = Question(
         Mistake("the steps are those of plain gradient descent, and not of Adam", plain_descent),
         Mistake("the total variation is left out", roughness_left_out, 16),
         Mistake("the weights of the style layers are not used", style_unweighted),
+        Mistake(
+            "the image is brought back to [0, 1] before each step, and not after the last one",
+            clamped_before_the_step,
+            15,
+            seen=(CS231N, EECS498),
+        ),
+        Mistake("the content's term has lost its factor 1/2", content_without_its_half, 10, seen=(CS231N, EECS498)),
+        Mistake(
+            "tau multiplies only one of the two sums of the total variation", roughness_half_weighted, seen=(CS231N,)
+        ),
     ),
     needs=("a5.texture_energy", "a5.content_energy", "a5.total_variation"),
     seconds=20.0,
@@ -927,14 +1051,88 @@ UNIT_VARIANCE = Question(
     name="a5.unit_variance",
     function="unit_variance",
     reference=unit_variance,
-    parts=(stack_part("one layer", 4, 1), stack_part("five layers", 6, 5)),
+    parts=(stack_part("one layer", 2, 1), stack_part("five layers", 3, 5)),
     mistakes=(
-        Mistake("each layer is measured on outputs of unscaled layers below it", measured_once, 4),
+        Mistake("each layer is measured on outputs of unscaled layers below it", measured_once, 2),
         Mistake("the deviation is measured behind the ReLU", measured_behind_the_relu),
-        Mistake("there is no ReLU between the layers", without_relu, 4),
+        Mistake("there is no ReLU between the layers", without_relu, 2),
         Mistake("the weights follow a formula, and not the measured deviations", by_the_formula),
         Mistake("it is divided by the variance, and not by its root", by_the_variance),
         Mistake("each filter is divided by its own deviation; the layer has one number", each_filter_alone),
+    ),
+)
+
+# ---------------------------------------------------------------- the distance in a network's eyes
+
+
+def perceptual_distance(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    gaps = [F.l1_loss(activations[name], targets[name], reduction="none").flatten(1).mean(1) for name in activations]
+    return torch.stack(gaps).sum(0)
+
+
+def perceptual_part(name: str, points: float, layers: tuple[str, ...], n: int) -> Part:
+    def inputs(generator: Generator) -> dict[str, Plain]:
+        both = [{layer: maps(generator, n, *SHAPES[layer]) for layer in layers} for _ in range(2)]
+        return {"activations": both[0], "targets": both[1]}
+
+    return Part(name, points, inputs)
+
+
+def squares_of_gaps(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    gaps = [(a - targets[name]).square().flatten(1).mean(1) for name, a in activations.items()]
+    return torch.stack(gaps).sum(0)
+
+
+def root_of_squares(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    gaps = [(a - targets[name]).square().flatten(1).mean(1).sqrt() for name, a in activations.items()]
+    return torch.stack(gaps).sum(0)
+
+
+def sums_of_gaps(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    gaps = [(a - targets[name]).abs().flatten(1).sum(1) for name, a in activations.items()]
+    return torch.stack(gaps).sum(0)
+
+
+def one_for_all_images(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    return torch.stack([(a - targets[name]).abs().mean() for name, a in activations.items()]).sum()
+
+
+def all_layers_in_one(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    return torch.cat([(a - targets[name]).abs().flatten(1) for name, a in activations.items()], 1).mean(1)
+
+
+def mean_of_layers(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    gaps = [(a - targets[name]).abs().flatten(1).mean(1) for name, a in activations.items()]
+    return torch.stack(gaps).mean(0)
+
+
+def last_layer_alone(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    name = list(activations)[-1]
+    return (activations[name] - targets[name]).abs().flatten(1).mean(1)
+
+
+def positions_averaged(activations: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    gaps = [(a.mean((2, 3)) - targets[name].mean((2, 3))).abs().mean(1) for name, a in activations.items()]
+    return torch.stack(gaps).sum(0)
+
+
+PERCEPTUAL_DISTANCE = Question(
+    name="a5.perceptual_distance",
+    function="perceptual_distance",
+    reference=perceptual_distance,
+    parts=(
+        perceptual_part("one layer", 2, ("relu1",), 2),
+        perceptual_part("two layers of different sizes", 3, ("relu1", "relu2"), 3),
+    ),
+    mistakes=(
+        Mistake("the gaps are squared, and not taken by their absolute value", squares_of_gaps),
+        Mistake("the root of the mean square is taken", root_of_squares),
+        Mistake("the gaps are summed, and not averaged: large layers count more", sums_of_gaps),
+        Mistake("one number is returned, and not one for each image", one_for_all_images),
+        Mistake("all layers are averaged as one: large layers count more", all_layers_in_one, 2),
+        Mistake("the layers are averaged, and should be summed", mean_of_layers, 2),
+        Mistake("only the last layer counts", last_layer_alone, 2),
+        Mistake("the means over positions are compared, and positions no longer count", positions_averaged),
     ),
 )
 
@@ -984,6 +1182,7 @@ ASSIGNMENT = Assignment(
         TRANSFER,
         KEEP_COLOUR,
         UNIT_VARIANCE,
+        PERCEPTUAL_DISTANCE,
     ),
     written=WRITTEN,
     modules=("taps",),
