@@ -771,7 +771,7 @@ WRITTEN = (
         "a4.square",
         5,
         "2 points: the chain rule, J^T f is the gradient of sum f^2 / 2. 2 points: ones are the gradient of sum f, "
-        "which raises all units alike, also those that are off. 1 point: how the image differs, by a figure or a number.",
+        "which raises all units alike, also those that are off. 1 point: how the image differs, in a figure or number.",
     ),
     Written(
         "a4.forgotten",
