@@ -268,6 +268,20 @@ def test_without_names_nobody_can_be_told(server):
     assert "student03" in ask(server, LOGIT.name)[2].decode()
 
 
+def test_without_names_the_order_tells_nobody_either(server):
+    _, _, page = ask(server, f"{LOGIT.name}?names=hidden")
+    _, _, rest = ask(server, f"{LOGIT.name}?names=hidden&from=12")
+    numbers = [int(one) for one in re.findall(rb"Because of reason (\d+)", page + rest)]
+    assert sorted(numbers) == list(range(14))
+    assert numbers != sorted(numbers)
+
+
+def test_marks_of_a_student_whose_file_is_gone_stay(desk):
+    runs.write(desk.run.out / "written.csv", f"student,question,points,comment\ngone,{LOGIT.name},3,fine\n")
+    report(desk.run, desk.found, desk.results)
+    assert (saved(desk)["gone", LOGIT.name]["points"], saved(desk)["gone", LOGIT.name]["comment"]) == ("3", "fine")
+
+
 def test_a_mark_is_saved_with_its_items_and_comes_into_the_report(server, desk):
     id = desk.id(next(one for one in desk.found.submissions if one.student == "student03").slug)
     form = {"id": id, "question": LOGIT.name, "item": ["1", "3"], "points": "3", "comment": "=names\nno number"}
