@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from course_lib import measure, models, world
+from course_lib import data, measure, models, world
 from course_lib.energy import squared_norm
 from course_lib.measure import auc, shuffled_pixels, spectrum_distance
 from course_lib.preimage import Preimage
@@ -413,6 +413,19 @@ def test_grids_are_made_once(tmp_path, monkeypatch):
             assert len(made) == expected
         with Image.open(tmp_path / command / file) as sheet:
             assert sheet.width / sheet.height == pytest.approx(shape[0] / shape[1], rel=0.1)
+    with (tmp_path / "inversion-grid" / "table.csv").open(newline="") as file:
+        table = {row["layer"]: row for row in csv.DictReader(file)}
+    assert list(table) == list(grids.LAYERS)
+    net = models.load("vgg19_features")
+    early = torch.nn.Sequential(*[net.get_submodule(name) for name in ("conv1_1", "relu1_1", "conv1_2", "relu1_2")])
+    missed = []
+    for name in grids.PHOTOGRAPHS[:2]:
+        x = data.photograph(name, 48)
+        code, other = (early((one - net.mean) / net.std) for one in (x, x.flip(3)))
+        missed.append(100 * float((other - code).norm() / code.norm()))
+    row = table["relu1_2"]
+    assert (row["n"], float(row["least"])) == ("2", pytest.approx(min(missed), rel=1e-2))
+    assert float(row["distance"]) == pytest.approx(sum(missed) / 2, rel=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from course_lib.energy import total_variation
 from course_lib.models import Network
 from course_lib.progress import bar
 from course_lib.recipes.inversion import Stages
+from course_lib.reproduce import runs
 from course_lib.taps import Taps
 
 PHOTOGRAPHS = ("chelsea", "astronaut", "coffee", "rocket", "flower", "china")
@@ -47,7 +48,7 @@ def add_parsers(tables: Any) -> None:
 
 
 def inversions(given: argparse.Namespace) -> None:
-    """Invert each photograph through each block; a PNG for each, and inversions.webp: a photograph a row.
+    """Invert each photograph through each block; a PNG for each, inversions.webp: a photograph a row, and table.csv.
 
     Args:
         given: The arguments of inversion-grid, with `out`, the folder for the results.
@@ -56,15 +57,25 @@ def inversions(given: argparse.Namespace) -> None:
         MissingWeights: VGG-19's package is not installed.
     """
     net = models.load("vgg19_features")
-    rows = []
-    for name in given.photographs:
+    features, rows = Taps(net, *LAYERS), []
+    distances: dict[str, list[float]] = {layer: [] for layer in LAYERS}
+    for name in bar(given.photographs, desc="photographs"):
         x = data.photograph(name, given.size)
-        made = [
-            _kept(given.out / f"{name}-{layer}-{given.size}.png", partial(_inverted, net, layer, weight, x))
-            for layer, weight in LAYERS.items()
-        ]
-        rows += [x, *made]
+        rows.append(x)
+        code = features(x)
+        for layer, weight in LAYERS.items():
+            path = given.out / f"{name}-{layer}-{given.size}.png"
+            rows.append(_kept(path, partial(_inverted, net, layer, weight, x)))
+            missed = features(rows[-1])[layer] - code[layer]
+            distances[layer].append(float(100 * missed.norm() / code[layer].norm()))
     _sheet(given.out / "inversions.webp", rows, 1 + len(LAYERS))
+    title = f"inversion-grid, {', '.join(given.photographs)}, {given.size} px"
+    runs.tabulate(given.out / "table.csv", title, [_distance(layer, of) for layer, of in distances.items()])
+
+
+def _distance(layer: str, of: list[float]) -> dict[str, Any]:
+    """A row: ``|f(x*) - f(x)| / |f(x)|`` in %, its mean, least and largest."""
+    return {"layer": layer, "n": len(of), "distance": sum(of) / len(of), "least": min(of), "largest": max(of)}
 
 
 def _inverted(net: Network, layer: str, smoothness: float, x: Tensor) -> Tensor:
