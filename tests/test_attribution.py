@@ -287,6 +287,48 @@ def test_the_windows_agree_with_the_whole_at_every_call(generator):
     torch.testing.assert_close(windows, in_full, rtol=1e-9, atol=1e-9)
 
 
+class Reduced(nn.Module):
+    """Means over maps that a patch leaves mostly unchanged, and numbers to the left of maps."""
+
+    def __init__(self, generator, keepdim):
+        super().__init__()
+        self.a, self.keepdim = nn.Conv2d(3, 6, 3, stride=2), keepdim
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) / 4
+
+    def forward(self, x):
+        each = torch.arange(1.0, 7.0, dtype=x.dtype)[:, None, None]
+        x = torch.div(each, 1 + F.relu(self.a(x)))
+        return x.mean((3, 2), keepdim=self.keepdim).flatten(1)
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("size", [(41, 41), (30, 47)])
+def test_means_and_numbers_to_the_left_agree_with_the_whole(size, keepdim, generator):
+    net = Reduced(generator, keepdim).double().requires_grad_(False)
+    x = torch.rand(1, 3, *size, generator=generator, dtype=torch.double)
+    boxes = _boxes(x, 8, 5)
+    cover = partial(_filler(x, 0.0, 8), 0)
+    windows = incremental._in_windows(net, x, boxes, cover, Clean())
+    torch.testing.assert_close(windows, incremental._in_full(net, x, boxes, cover), rtol=1e-9, atol=1e-9)
+
+
+def test_the_least_that_is_allowed(coursenet, scenes):
+    x = scenes.images[:1]
+    one = attribution.integrated_gradients(coursenet, x, 3, steps=1)
+    wanted = captum.attr.IntegratedGradients(coursenet).attribute(x, 0.0, target=3, n_steps=1)
+    assert near(one, wanted.sum(1, keepdim=True).float(), 1e-4)
+    double = torch.zeros(1, 3, 1, 1, dtype=torch.float64)  # a baseline of another dtype
+    assert torch.equal(attribution.integrated_gradients(coursenet, x, 3, double, steps=1), one)
+    small = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).requires_grad_(False)
+    pixel = torch.rand(1, 3, 2, 2)
+    got = attribution.occlusion(small, pixel, 1, patch=1, stride=1, fill=0.0)
+    per_colour = pixel * small[1].weight[1].view(1, 3, 2, 2)  # a linear score falls by what is taken away
+    assert near(got, per_colour.sum(1, keepdim=True))
+    with pytest.raises(ValueError, match="quantiles rise from 0 to 1"):
+        attribution.segment(x, torch.rand(1, 1, 96, 96), foreground=1.5)
+
+
 def test_occlusion_computes_less_than_in_full(squeezenet, photograph):
     """The windows are used, not only right; and of the last convolution one class alone."""
     one = _work(lambda: squeezenet(photograph))
