@@ -1181,6 +1181,25 @@ def test_each_technique_is_reached_by_touch_and_by_keys_and_is_pytorchs(at_hand,
         assert np.allclose(driven.logits(), pushed, atol=0.4)
 
 
+def test_ten_steps_of_ascent_through_the_menus_are_pytorchs(at_hand, coursenet, shown):
+    driven, use = at_hand
+    x = shown[0][3:4]
+    use("technique", "gradient ascent on a class")
+    driven.says("This is gradient ascent on a class", "name")
+    for name, choice in (("start", "picture"), ("transform", "none"), ("steps", "10")):
+        driven.part(name).select_option(choice)
+    weight = float(driven.part("weight").input_value())
+    use("run")
+    text = driven.says("after 10 steps.", "lab-text").replace("\u2212", "-")
+    ends = [float(v) for v in re.search(r"energy (\S+) at the start, (\S+) after", text).groups()]
+    image, energies = pytorchs(coursenet, x, 10, "fc8", lambda z: -z[0, 3], weight)
+    assert ends == pytest.approx([energies[0], energies[-1]], rel=1e-2)
+    with driven.page.expect_download() as download:
+        driven.part("save").click()
+    found = data.read(download.value.path(), None)
+    assert (found - image).abs().mean() < 0.1 * (image - x).abs().mean()
+
+
 def test_a_technique_is_hit_upon_by_the_menus(driven):
     driven.part("technique").select_option("the saliency map")
     driven.part("loss").select_option("away")
