@@ -211,7 +211,7 @@ def ANSWER(**k):
     ),
     "half precision": (
         "import torch\ndef ANSWER(**k):\n    return torch.zeros(3).half()",
-        r"shape|zero",
+        r"shape|zero|whole ones are asked for",  # by what the question asks for
     ),
     # the way out
     "answers written early": (
