@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from course_lib.grading import apart, cgroup, frames, judge, question, sandbox
+from course_lib.grading import __main__ as command
+from course_lib.grading import apart, cgroup, frames, grade, judge, question, sandbox
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
@@ -311,6 +312,15 @@ def test_a_group_has_its_limit_and_its_processes(groups):
 def test_where_no_group_can_be_made_there_is_none(monkeypatch, tmp_path):
     monkeypatch.setattr(cgroup, "place", lambda: (tmp_path / "nowhere", "memory.max"))
     assert cgroup.group(1000) is None
+
+
+@pytest.mark.parametrize("possible", [True, False])
+def test_a_run_says_where_no_group_of_processes_can_be_made(possible, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cgroup, "available", lambda: possible)
+    monkeypatch.setattr(grade, "grade", lambda *_, **__: pytest.fail("graded"))
+    with pytest.raises(pytest.fail.Exception):
+        command.main(["grade", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert ("no group of processes with a limit of memory" in capsys.readouterr().out) != possible
 
 
 HANDS = """

@@ -131,7 +131,7 @@ def _tell(changed: Sequence[Path], check: bool) -> None:
 def _grade(given: argparse.Namespace) -> None:
     """Grade, write the reports, and print where they are."""
     from course_lib.errors import require
-    from course_lib.grading import collect, roster
+    from course_lib.grading import cgroup, collect, roster
     from course_lib.grading.grade import grade
     from course_lib.grading.report import report
     from course_lib.grading.results import PENDING
@@ -148,6 +148,8 @@ def _grade(given: argparse.Namespace) -> None:
         found = collect.collect(given.submissions, key, people)
         print("\n".join(collect.summary(found, people)))
         return
+    if not given.scheduler and not cgroup.available():
+        print("no group of processes with a limit of memory can be made here: memory is looked at ten times a second")
     run, found, results = grade(
         given.submissions,
         given.out,

@@ -92,3 +92,11 @@ def group(most: int) -> Group | None:
         return Group(*found, most)
     except OSError:
         return None
+
+
+def available() -> bool:
+    """Whether this user can make such groups here, by making one."""
+    made = group(2**30)
+    if made is not None:
+        made.close()
+    return made is not None
