@@ -321,7 +321,7 @@ def test_the_least_that_is_allowed(coursenet, scenes):
     double = torch.zeros(1, 3, 1, 1, dtype=torch.float64)  # a baseline of another dtype
     assert torch.equal(attribution.integrated_gradients(coursenet, x, 3, double, steps=1), one)
     small = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).requires_grad_(False)
-    pixel = torch.rand(1, 3, 2, 2)
+    pixel = torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     got = attribution.occlusion(small, pixel, 1, patch=1, stride=1, fill=0.0)
     per_colour = pixel * small[1].weight[1].view(1, 3, 2, 2)  # a linear score falls by what is taken away
     assert near(got, per_colour.sum(1, keepdim=True))

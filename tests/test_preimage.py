@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from course_lib import models
 from course_lib.energy import Energy, activation, alpha_norm, distance, squared_norm, total_variation
 from course_lib.images import Fourier, Pixels, grey, jitter
 from course_lib.models import RandomFilters
@@ -352,3 +353,14 @@ def test_features_that_name_their_activations_are_taken_at_their_word(coursenet)
 def test_no_stage_is_refused():
     with pytest.raises(ValueError, match="at least one pair"):
         minimize_in_stages(nn.Identity(), distance(grey(4, 4)), Pixels(grey(4, 4)), [])
+
+
+def test_a_loop_looks_for_its_layers_once(monkeypatch):
+    """One hook to find out what runs, one for all steps; one a step would cost what a layer costs."""
+    hooked, register = [], nn.Module.register_forward_hook
+    monkeypatch.setattr(
+        nn.Module, "register_forward_hook", lambda self, hook, **k: hooked.append(self) or register(self, hook, **k)
+    )
+    net = models.load("coursenet")
+    minimize(net, -1 * activation("conv3", 3), Pixels(grey(48, 48)), steps=6)
+    assert hooked == [net.get_submodule("conv3")] * 2

@@ -107,10 +107,9 @@ def _serve(out: int) -> None:
     system = ctypes.CDLL(None)
     system.prctl(apart.DUMPABLE, 0, 0, 0, 0)  # no process of an answer may look into this one, or its open files
     pages = Path("/proc/self/statm").read_text().split()
+    # addresses and data: of addresses alone, who lets go of a library would have more
     for which, taken in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
-        most = (
-            int(taken) * os.sysconf("SC_PAGESIZE") + MEMORY
-        )  # of all addresses: else who lets go of a library has more
+        most = int(taken) * os.sysconf("SC_PAGESIZE") + MEMORY
         resource.setrlimit(which, (most, most))
     _write(out, plain.encode({"ready": True}))
     while (request := _frame(0)) is not None:

@@ -16,6 +16,7 @@ from course_lib.grading.plain import Plain
 
 ITEM = re.compile(r"(?:^|(?<=\s))(\d+(?:\.\d+)?) points?: ")  # how an item of a rubric begins
 Inputs = Callable[[Generator], Mapping[str, Plain]]
+CS231N, EECS498 = "CS231n", "EECS 498"  # courses in whose public solutions a mistake was found
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The green of inverted photographs (Mahendran and Vedaldi 2015): whose is it, the network's or the descent's?"""
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +11,8 @@ from course_lib import data, models, recipes
 from course_lib.errors import require
 from course_lib.measure import interval
 from course_lib.progress import bar
-from course_lib.recipes.inversion import Stages
 from course_lib.reproduce import runs
+from course_lib.reproduce.grids import STAGES
 from course_lib.taps import Taps
 
 __all__ = ["LAYERS", "Run", "add_parsers", "greenness", "least_green", "run"]
@@ -24,7 +23,6 @@ LAYERS = {
     "squeezenet1_0": (("features.5", 0.5), ("features.12", 10.0)),
     "efficientnet_lite0": (("block3", 0.5), ("block11", 10.0)),
 }
-STAGES: Stages = [(partial(torch.optim.Adam, lr=lr), n) for lr, n in ((0.1, 60), (0.03, 60), (0.01, 40))]
 MARGIN = 0.02  # a pixel is green where its green lies so far above its red and its blue
 
 

@@ -6,7 +6,7 @@ from torch import Generator, Tensor, nn
 
 from course_lib import adversarial, measure
 from course_lib.grading.plain import Net, Plain, net
-from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+from course_lib.grading.question import CS231N, EECS498, Assignment, Mistake, Part, Question, Written
 from course_lib.optimizers import steepest
 
 __all__ = ["ASSIGNMENT"]
@@ -23,8 +23,6 @@ def labels(generator: Generator, n: int) -> Tensor:
     """Labels of which no two neighbours are equal, so that one image's label never serves for the next."""
     return (torch.randint(CLASSES, (1,), generator=generator) + torch.arange(n)) % CLASSES
 
-
-CS231N, EECS498 = "CS231n", "EECS 498"  # where a mistake was found
 
 # ---------------------------------------------------------------- one step of gradient ascent
 

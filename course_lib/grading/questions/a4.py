@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from course_lib import energy
 from course_lib.grading.plain import Plain, net
-from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+from course_lib.grading.question import CS231N, Assignment, Mistake, Part, Question, Written
 from course_lib.images import resize
 from course_lib.taps import Taps
 
@@ -22,8 +22,6 @@ def drawn(generator: Generator, *shape: int) -> Tensor:
 def images(generator: Generator, *shape: int) -> Tensor:
     return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
-
-CS231N, EECS498 = "CS231n", "EECS 498"  # where a mistake was found
 
 # ---------------------------------------------------------------- the distance of codes
 

@@ -7,13 +7,11 @@ from torch import Generator, Tensor, nn
 from course_lib import energy
 from course_lib.energy import Energy
 from course_lib.grading.plain import Plain, net
-from course_lib.grading.question import Assignment, Mistake, Part, Question, Written
+from course_lib.grading.question import CS231N, EECS498, Assignment, Mistake, Part, Question, Written
 from course_lib.images import Pixels
 from course_lib.taps import Taps
 
 __all__ = ["ASSIGNMENT"]
-
-CS231N, EECS498 = "CS231n", "EECS 498"  # where a mistake was found
 
 # ---------------------------------------------------------------- distances of neighbourhoods
 
